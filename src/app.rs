@@ -1,0 +1,150 @@
+//! Assembly: the one file that knows everything.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use crate::backend::embedded::{Embedded, LoadError, NANODET_G_NAME};
+use crate::backend::serving::Serving;
+use crate::backend::{Backend, Call};
+use crate::config::{Labels, Settings};
+use crate::deadline::Deadline;
+use crate::detect::{Catalog, Model, Pipeline};
+use crate::http::{self, Service};
+use crate::model::labels::{self, LabelMap};
+use crate::request_id::RequestId;
+use crate::workers::Workers;
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The label map cannot be used.
+    #[error("--labels")]
+    Labels(#[source] labels::LoadError),
+    /// The model file cannot be used.
+    #[error("--model-file {}", .path.display())]
+    ModelFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LoadError,
+    },
+    /// The built-in detector cannot be loaded.
+    #[error("the built-in detector cannot be loaded")]
+    BuiltIn(#[source] LoadError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}; choose another with --listen (port 0 takes any free port)")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The server stopped with an error.
+    #[error("the server failed")]
+    Serve(#[source] io::Error),
+}
+
+/// Puts the service together. Must be called inside a tokio runtime; connects to nothing yet.
+///
+/// # Errors
+/// When a file that the settings name cannot be used.
+pub fn build(settings: &Settings) -> Result<Service, StartError> {
+    let workers = Workers::new(settings.worker_count());
+    let pipeline = Pipeline { limits: settings.limits(), max_side: settings.max_side, workers: workers.clone() };
+    Ok(Service {
+        catalog: Catalog::new(models(settings, &workers)?),
+        pipeline,
+        defaults: settings.defaults(),
+        request_timeout: settings.request_timeout(),
+    })
+}
+
+fn models(settings: &Settings, workers: &Workers) -> Result<Vec<Model>, StartError> {
+    let labels = match &settings.labels {
+        Some(Labels::Coco) => Some(LabelMap::coco()),
+        Some(Labels::File(path)) => Some(LabelMap::load(path).map_err(StartError::Labels)?),
+        None => None,
+    };
+    if let Some(serving) = settings.serving() {
+        let backend: Arc<dyn Backend> = Arc::new(Serving::new(serving));
+        // A wrong label is worse than none: without a map of its own a model's classes are called by their ids.
+        let labels = labels.unwrap_or_else(LabelMap::empty);
+        return Ok(settings.model.iter().map(|name| Model::new(name, Arc::clone(&backend), labels.clone())).collect());
+    }
+    let embedded = match &settings.model_file {
+        Some(path) => Embedded::from_file(path, workers.clone())
+            .map_err(|source| StartError::ModelFile { path: path.clone(), source })?,
+        None => Embedded::nanodet_g(workers.clone()).map_err(StartError::BuiltIn)?,
+    };
+    let is_built_in = settings.model_file.is_none();
+    let labels = labels.unwrap_or_else(|| if is_built_in { LabelMap::coco() } else { LabelMap::empty() });
+    debug_assert!(!is_built_in || embedded.name() == NANODET_G_NAME);
+    let name = embedded.name().to_owned();
+    Ok(vec![Model::new(name, Arc::new(embedded), labels)])
+}
+
+/// A service that listens, ready to run.
+pub struct Listening {
+    listener: TcpListener,
+    service: Arc<Service>,
+    address: SocketAddr,
+}
+
+impl Listening {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// When it is not to be had.
+    pub async fn bind(service: Service, address: SocketAddr) -> Result<Self, StartError> {
+        let refused = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self { listener, service: Arc::new(service), address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it serves.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Answers requests until `stop` completes, then finishes those in flight.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
+        tokio::spawn(warm_up(Arc::clone(&self.service)));
+        let router = http::router(self.service);
+        axum::serve(self.listener, router).with_graceful_shutdown(stop).await.map_err(StartError::Serve)
+    }
+}
+
+/// Asks the default model once, so that the first photo does not pay for it, and says in the log how it stands.
+async fn warm_up(service: Arc<Service>) {
+    let call = Call { deadline: Deadline::after(service.request_timeout), request_id: RequestId::generate() };
+    let model = service.catalog.default_model();
+    let backend = model.backend().describe();
+    match model.ready(&call).await {
+        Ok(resolved) => {
+            let kind = resolved.adapter.kind();
+            tracing::info!(model = model.name(), version = resolved.version, kind, backend, "ready");
+        }
+        Err(fault) => tracing::warn!(
+            model = model.name(), backend, code = fault.code().name(), detail = %fault, cause = fault.cause_chain(),
+            "not ready yet; `spotter doctor` with the same settings says what to do"
+        ),
+    }
+    if model.labels().is_empty() {
+        tracing::warn!(model = model.name(), "no label map: classes are called class_1, class_2, …; give one with --labels");
+    }
+}

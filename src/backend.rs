@@ -1,0 +1,85 @@
+//! Where models run. A backend knows tensors and versions, and nothing of photos, labels or HTTP.
+//!
+//! [`embedded`] runs an ONNX file in this process; [`serving`] asks TensorFlow Serving over gRPC. Both pass the same
+//! contract tests (`tests/it/backend_contract.rs`); a third one would be one more folder here.
+
+use async_trait::async_trait;
+
+use crate::deadline::Deadline;
+use crate::fault::Fault;
+use crate::model::adapter::Outputs;
+use crate::model::signature::Signature;
+use crate::model::version::{VersionChoice, VersionStatus};
+use crate::request_id::RequestId;
+use crate::tensor::Tensor;
+
+pub mod embedded;
+pub mod serving;
+
+/// What every call to a backend carries.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// When the answer is due.
+    pub deadline: Deadline,
+    /// On whose behalf.
+    pub request_id: RequestId,
+}
+
+/// A model, in one of its versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its name at the backend.
+    pub model: String,
+    /// Which version.
+    pub version: VersionChoice,
+}
+
+/// One inference.
+#[derive(Debug)]
+pub struct Predict {
+    /// Of which model.
+    pub target: Target,
+    /// Through which signature.
+    pub signature: String,
+    /// The input's key and value.
+    pub input: (String, Tensor),
+    /// The outputs to compute and send; no others are.
+    pub outputs: Vec<String>,
+}
+
+/// The answer to a [`Predict`].
+#[derive(Debug)]
+pub struct Prediction {
+    /// The version that answered.
+    pub version: i64,
+    /// The outputs that were asked for.
+    pub outputs: Outputs,
+}
+
+/// A place where models run.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// What it is, in a word: `embedded`.
+    fn kind(&self) -> &'static str;
+
+    /// What it is and where, for people: `TensorFlow Serving at http://host:8500`.
+    fn describe(&self) -> String;
+
+    /// Every version of the model that the backend knows, with its state.
+    ///
+    /// # Errors
+    /// `MODEL_UNAVAILABLE` where the backend cannot be reached or does not know the model.
+    async fn versions(&self, model: &str, call: &Call) -> Result<Vec<VersionStatus>, Fault>;
+
+    /// The signature of the version meant, with that version's number.
+    ///
+    /// # Errors
+    /// `UNKNOWN_VERSION`, `MODEL_UNAVAILABLE`, or `MODEL_CONTRACT` where the answer makes no sense.
+    async fn signature(&self, target: &Target, call: &Call) -> Result<(i64, Signature), Fault>;
+
+    /// Runs the model.
+    ///
+    /// # Errors
+    /// As for [`Backend::signature`], and `MODEL_DEADLINE` where it took too long.
+    async fn predict(&self, predict: Predict, call: &Call) -> Result<Prediction, Fault>;
+}

@@ -1,0 +1,225 @@
+//! What each answer of the model server that is not an answer means to a client.
+//!
+//! The gRPC code alone does not say who is at fault: INVALID_ARGUMENT covers a wrong key, a wrong dtype, an unknown
+//! version label and an undecodable picture. What the request asked for decides, and two texts that are part of
+//! TensorFlow Serving's behaviour. Its own words go to the log and never to the client: they carry node names.
+
+use std::error::Error;
+use std::time::Duration;
+
+use tonic::{Code as Grpc, Status};
+
+use crate::backend::Target;
+use crate::fault::{Code, Fault};
+use crate::model::version::VersionChoice;
+
+/// Enough for a model server to be scheduled again or to finish loading, short enough not to be noticed.
+const RETRY_UNAVAILABLE: Duration = Duration::from_secs(2);
+/// A batch queue empties in less.
+const RETRY_OVERLOADED: Duration = Duration::from_secs(1);
+
+/// Turns a status into the failure that the client sees.
+pub(super) fn fault(status: Status, target: &Target) -> Fault {
+    let Target { model, version } = target;
+    let text = status.message();
+    let (code, detail) = match status.code() {
+        // tonic's own deadline is reported as Cancelled.
+        Grpc::Cancelled if text.contains("Timeout expired") => deadline(model),
+        Grpc::DeadlineExceeded => deadline(model),
+        Grpc::InvalidArgument | Grpc::NotFound if names_version(text, version) => unknown_version(target),
+        Grpc::NotFound => unavailable(format!("The model server has no version of '{model}' ready.")),
+        Grpc::Unavailable if text.contains("batch") => overloaded(model),
+        Grpc::ResourceExhausted if !text.contains("larger than max") => overloaded(model),
+        Grpc::Unavailable => unavailable(format!("The model server for '{model}' cannot be reached.")),
+        // A connection that breaks in the middle of a call surfaces as one of these, with the transport's error
+        // behind it; the same codes without one were sent by the server.
+        Grpc::Cancelled | Grpc::Unknown | Grpc::Internal if status.source().is_some() => {
+            unavailable(format!("The connection to the model server for '{model}' broke."))
+        }
+        Grpc::OutOfRange => contract(format!(
+            "The answer of model '{model}' is larger than this service accepts (--serving-max-answer-bytes)."
+        )),
+        Grpc::Unimplemented => contract(format!(
+            "The address configured for model '{model}' does not speak TensorFlow Serving's gRPC API (its gRPC port is 8500, its REST port 8501)."
+        )),
+        Grpc::PermissionDenied | Grpc::Unauthenticated => {
+            contract(format!("The model server for '{model}' refuses this service."))
+        }
+        Grpc::Ok
+        | Grpc::Cancelled
+        | Grpc::Unknown
+        | Grpc::InvalidArgument
+        | Grpc::AlreadyExists
+        | Grpc::ResourceExhausted
+        | Grpc::FailedPrecondition
+        | Grpc::Aborted
+        | Grpc::Internal
+        | Grpc::DataLoss => contract(format!("The model server refused the request for model '{model}'.")),
+    };
+    let fault = Fault::new(code, detail).with("upstream_code", grpc_name(status.code()));
+    let fault = match code {
+        Code::ModelUnavailable => fault.retry_after(RETRY_UNAVAILABLE),
+        Code::Overloaded => fault.retry_after(RETRY_OVERLOADED),
+        _ => fault,
+    };
+    fault.caused_by(Upstream::new(status))
+}
+
+/// The call's deadline, as measured on this side.
+pub(super) fn deadline_passed(target: &Target) -> Fault {
+    let (code, detail) = deadline(&target.model);
+    Fault::new(code, detail)
+}
+
+/// Whether the refusal is about the version that the request chose.
+fn names_version(text: &str, version: &VersionChoice) -> bool {
+    match version {
+        VersionChoice::Latest => false,
+        VersionChoice::Number(_) => text.contains("Specific(") || text.contains("Could not find version"),
+        VersionChoice::Label(_) => text.contains("servable version label"),
+    }
+}
+
+fn unknown_version(Target { model, version }: &Target) -> (Code, String) {
+    (Code::UnknownVersion, format!("Model '{model}' has no {version}. GET /v1/models/{model} lists its versions."))
+}
+
+fn deadline(model: &str) -> (Code, String) {
+    (Code::ModelDeadline, format!("Model '{model}' did not answer within the request's deadline."))
+}
+
+fn unavailable(detail: String) -> (Code, String) {
+    (Code::ModelUnavailable, detail)
+}
+
+fn overloaded(model: &str) -> (Code, String) {
+    (Code::Overloaded, format!("The model server for '{model}' has more work than it can queue."))
+}
+
+fn contract(detail: String) -> (Code, String) {
+    (Code::ModelContract, detail)
+}
+
+/// The name of a gRPC code as the specification writes it.
+fn grpc_name(code: Grpc) -> &'static str {
+    match code {
+        Grpc::Ok => "OK",
+        Grpc::Cancelled => "CANCELLED",
+        Grpc::Unknown => "UNKNOWN",
+        Grpc::InvalidArgument => "INVALID_ARGUMENT",
+        Grpc::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Grpc::NotFound => "NOT_FOUND",
+        Grpc::AlreadyExists => "ALREADY_EXISTS",
+        Grpc::PermissionDenied => "PERMISSION_DENIED",
+        Grpc::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Grpc::FailedPrecondition => "FAILED_PRECONDITION",
+        Grpc::Aborted => "ABORTED",
+        Grpc::OutOfRange => "OUT_OF_RANGE",
+        Grpc::Unimplemented => "UNIMPLEMENTED",
+        Grpc::Internal => "INTERNAL",
+        Grpc::Unavailable => "UNAVAILABLE",
+        Grpc::DataLoss => "DATA_LOSS",
+        Grpc::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// A status for the log: one line, its source kept.
+#[derive(Debug)]
+struct Upstream(Status);
+
+impl Upstream {
+    fn new(status: Status) -> Self {
+        Self(status)
+    }
+}
+
+impl std::fmt::Display for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // TensorFlow's texts hold newlines and tabs, and are bounded only by 1024 characters.
+        let text: String = self.0.message().chars().map(|c| if c.is_control() { ' ' } else { c }).take(512).collect();
+        write!(f, "{}: {text}", grpc_name(self.0.code()))
+    }
+}
+
+impl Error for Upstream {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(grpc: Grpc, text: &str, version: VersionChoice) -> Code {
+        fault(Status::new(grpc, text), &Target { model: "m".to_owned(), version }).code()
+    }
+
+    /// The texts are TensorFlow Serving's own.
+    #[test]
+    fn every_row_of_the_contract_has_its_problem() {
+        use VersionChoice::{Label, Latest, Number};
+        let label = || Label("canary".to_owned());
+        for (grpc, text, version, expected) in [
+            (Grpc::InvalidArgument, "Missing ModelSpec", Latest, Code::ModelContract),
+            (Grpc::NotFound, "Servable not found for request: Latest(m)", Latest, Code::ModelUnavailable),
+            (Grpc::NotFound, "Servable not found for request: Specific(m, 7)", Number(7), Code::UnknownVersion),
+            (Grpc::InvalidArgument, "Unrecognized servable version label: canary", label(), Code::UnknownVersion),
+            (Grpc::Unavailable, "Model labels does not init yet.canary", label(), Code::ModelUnavailable),
+            (Grpc::FailedPrecondition, "Serving signature key \"foo\" not found.", Latest, Code::ModelContract),
+            (Grpc::InvalidArgument, "input size does not match signature: 2!=1", Latest, Code::ModelContract),
+            (Grpc::InvalidArgument, "Expects arg[0] to be uint8 but float is provided", Number(1), Code::ModelContract),
+            (Grpc::InvalidArgument, "tensor parsing error: input_tensor", label(), Code::ModelContract),
+            (Grpc::DeadlineExceeded, "Timed out waiting for notification", Latest, Code::ModelDeadline),
+            (Grpc::Cancelled, "Timeout expired", Latest, Code::ModelDeadline),
+            (
+                Grpc::ResourceExhausted,
+                "Run() timeout exceeded while waiting in batching queue",
+                Latest,
+                Code::Overloaded,
+            ),
+            (
+                Grpc::Unavailable,
+                "The batch scheduling queue to which this task was submitted is full; currently 10",
+                Latest,
+                Code::Overloaded,
+            ),
+            (
+                Grpc::InvalidArgument,
+                "Task size 33 is larger than maximum input batch size 32",
+                Latest,
+                Code::ModelContract,
+            ),
+            (Grpc::NotFound, "Could not find any versions of model m", Latest, Code::ModelUnavailable),
+            (Grpc::NotFound, "Could not find version 7 of model m", Number(7), Code::UnknownVersion),
+            (Grpc::Unavailable, "tcp connect error", Latest, Code::ModelUnavailable),
+            (
+                Grpc::OutOfRange,
+                "Error, decoded message length too large: found 1388210 bytes, the limit is: 1000000 bytes",
+                Latest,
+                Code::ModelContract,
+            ),
+            (
+                Grpc::ResourceExhausted,
+                "Received message larger than max (1388210 vs. 1000000)",
+                Latest,
+                Code::ModelContract,
+            ),
+            (Grpc::Unimplemented, "", Latest, Code::ModelContract),
+            (Grpc::Unauthenticated, "", Latest, Code::ModelContract),
+            (Grpc::Internal, "", Latest, Code::ModelContract),
+        ] {
+            assert_eq!(code(grpc, text, version), expected, "{grpc:?} {text}");
+        }
+    }
+
+    #[test]
+    fn the_model_servers_words_reach_the_log_in_one_line_and_never_the_client() {
+        let leak = "input must be 4-dimensional[512,512,3]\n\t [[{{node resize/ResizeBilinear}}]]";
+        let target = Target { model: "m".to_owned(), version: VersionChoice::Latest };
+        let fault = fault(Status::invalid_argument(leak), &target);
+        assert!(!fault.detail().contains("node") && !fault.facts().values().any(|fact| fact.to_string().contains("node")));
+        let cause = fault.cause_chain().expect("kept");
+        assert!(cause.contains("{{node resize/ResizeBilinear}}") && !cause.contains('\n'), "{cause}");
+    }
+}

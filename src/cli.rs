@@ -1,0 +1,178 @@
+//! The commands. Each is one file; this one reads the command line and turns failures into exit codes.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::app::StartError;
+use crate::config::{self, LogFormat, Settings};
+
+mod config_command;
+mod detect;
+mod doctor;
+mod openapi;
+mod print;
+mod serve;
+
+/// The command line is wrong, or a setting is (`EX_USAGE` of sysexits.h).
+const USAGE: u8 = 64;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "spotter",
+    version,
+    about = "Photo in, labelled pixel boxes out",
+    long_about = "Finds objects in photos: over HTTP or on the command line, with TensorFlow Serving or with the small detector inside.\n\nWithout a command it serves. Every flag is an environment variable as well: `spotter config` lists them."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer photos over HTTP (what happens without a command)
+    Serve(Settings),
+    /// Find objects in photos, without a server
+    Detect(Box<detect::Arguments>),
+    /// Say whether the model can be used, and what to do where it cannot
+    Doctor(Settings),
+    /// Print every setting, its value and where it came from
+    Config(Settings),
+    /// Print the OpenAPI document
+    Openapi,
+}
+
+/// Why a command ends without success.
+enum Failure {
+    /// It has said so itself.
+    Said,
+    /// To be told.
+    Start(StartError),
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let arguments = with_default_command(std::env::args_os().collect());
+    let matches = match Cli::command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let command = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli.command,
+        Err(error) => return usage(&error),
+    };
+    let outcome = match command {
+        Command::Serve(settings) => with_runtime(&settings, || serve::run(&settings)),
+        Command::Detect(arguments) => with_runtime(&arguments.settings, || detect::run(&arguments)),
+        Command::Doctor(settings) => with_runtime(&settings, || doctor::run(&settings)),
+        Command::Config(_) => {
+            let root = Cli::command();
+            let command = root.find_subcommand("config").expect("it was parsed");
+            let matches = matches.subcommand_matches("config").expect("it was parsed");
+            config_command::run(&config::rows(command, matches));
+            Ok(())
+        }
+        Command::Openapi => {
+            openapi::run();
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Said) => ExitCode::FAILURE,
+        Err(Failure::Start(error)) => {
+            eprintln!("spotter: {}", chain(&error));
+            match error {
+                StartError::Labels(_) | StartError::ModelFile { .. } => ExitCode::from(USAGE),
+                StartError::BuiltIn(_) | StartError::Listen { .. } | StartError::Serve(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+/// `spotter --listen …` means `spotter serve --listen …`.
+fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let first = arguments.get(1).and_then(|argument| argument.to_str());
+    let names_command = first.is_some_and(|first| !first.starts_with('-'));
+    let asks_for_help = matches!(first, Some("-h" | "--help" | "-V" | "--version"));
+    if !names_command && !asks_for_help {
+        arguments.insert(1.min(arguments.len()), "serve".into());
+    }
+    arguments
+}
+
+/// Prints what clap has to say: help and version on success, else what is wrong with the command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing is left to do if even this cannot be printed.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Starts the log and the runtime, and runs the command on it.
+fn with_runtime<F>(settings: &Settings, command: impl FnOnce() -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    start_log(settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(StartError::Serve)?.block_on(command())
+}
+
+/// The log goes to standard error; standard output belongs to the command.
+fn start_log(settings: &Settings) -> Result<(), Failure> {
+    let filter = EnvFilter::builder().parse(&settings.log).map_err(|error| {
+        eprintln!("spotter: --log '{}' is no filter: {error}", settings.log);
+        Failure::Said
+    })?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match settings.log_format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// An error and everything behind it: `outer: inner: innermost`.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_serves() {
+        let full = |arguments: &[&str]| {
+            let arguments = with_default_command(arguments.iter().map(OsString::from).collect());
+            arguments.into_iter().map(|argument| argument.into_string().expect("text")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(full(&["spotter"]), "spotter serve");
+        assert_eq!(full(&["spotter", "--log", "debug"]), "spotter serve --log debug");
+        assert_eq!(full(&["spotter", "--help"]), "spotter --help");
+        assert_eq!(full(&["spotter", "detect", "a.jpg"]), "spotter detect a.jpg");
+    }
+}

@@ -1,0 +1,216 @@
+//! `spotter detect PHOTO…`: the service's whole way of a photo, without the service.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clap::Args;
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use futures::StreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::app;
+use crate::backend::Call;
+use crate::cli::{Failure, print};
+use crate::config::Settings;
+use crate::deadline::Deadline;
+use crate::detect::{Answer, Job, Keep, Model, Param, Wanted};
+use crate::fault::{Code, Fault};
+use crate::geometry::PixelBox;
+use crate::http::Service;
+use crate::http::detect::{DetectAnswer, tags};
+use crate::image::encode::{self, Picture};
+use crate::image::draw;
+use crate::request_id::RequestId;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Photos to look at; - reads one from standard input
+    #[arg(required = true, value_name = "PHOTO")]
+    photos: Vec<PathBuf>,
+
+    /// Print the API's JSON, one object a line
+    #[arg(long)]
+    json: bool,
+
+    /// Write the photo with its boxes: a .jpg or .png file; for several photos a folder
+    #[arg(long, value_name = "OUT")]
+    annotated: Option<PathBuf>,
+
+    /// How many detections are listed at most
+    #[arg(long, value_name = "COUNT")]
+    max_detections: Option<String>,
+
+    /// Only these classes: labels or ids, separated by commas
+    #[arg(long, value_name = "CLASSES")]
+    classes: Option<String>,
+
+    /// None of these classes
+    #[arg(long, value_name = "CLASSES")]
+    exclude_classes: Option<String>,
+
+    /// Add boxes in fractions of the photo to the JSON
+    #[arg(long)]
+    normalized: bool,
+
+    /// Version of the model, by number
+    #[arg(long = "model-version", value_name = "NUMBER")]
+    version: Option<String>,
+
+    /// Version of the model, by label
+    #[arg(long, value_name = "LABEL")]
+    version_label: Option<String>,
+
+    #[command(flatten)]
+    pub(super) settings: Settings,
+}
+
+impl Arguments {
+    fn params(&self) -> Vec<Param> {
+        let given = [
+            ("max_detections", self.max_detections.clone()),
+            ("classes", self.classes.clone()),
+            ("exclude_classes", self.exclude_classes.clone()),
+            ("normalized", self.normalized.then(|| "true".to_owned())),
+            ("version", self.version.clone()),
+            ("version_label", self.version_label.clone()),
+        ];
+        given.into_iter().filter_map(|(name, value)| Some(Param::text(name, value?))).collect()
+    }
+}
+
+/// The API's JSON, after the name of the file.
+#[derive(Serialize)]
+struct Line {
+    file: String,
+    #[serde(flatten)]
+    answer: DetectAnswer,
+}
+
+/// Photos looked at beside each other; the pool of workers bounds what really runs.
+const AT_ONCE: usize = 8;
+
+pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let service = Arc::new(app::build(&arguments.settings)?);
+    let model = Arc::clone(service.catalog.default_model());
+    let wanted = Wanted::read(&arguments.params(), service.defaults, model.labels()).map_err(say)?;
+    let several = arguments.photos.len() > 1;
+    if let Some(folder) = arguments.annotated.as_ref().filter(|_| several) {
+        let cause = |error: io::Error| Fault::new(Code::InvalidOption, format!("cannot make the folder {}: {error}", folder.display()));
+        std::fs::create_dir_all(folder).map_err(cause).map_err(say)?;
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} photos, {eta} left").expect("a valid template");
+    // Hidden by itself where standard error is no terminal.
+    let bar = if several { ProgressBar::new(arguments.photos.len() as u64).with_style(style) } else { ProgressBar::hidden() };
+
+    let mut failed = false;
+    let work = arguments.photos.iter().map(|photo| {
+        let (service, model, wanted) = (&service, &model, wanted.clone());
+        async move { (photo, look(service, model, wanted, photo, arguments).await) }
+    });
+    // In the order of the command line.
+    let mut done = futures::stream::iter(work).buffered(AT_ONCE);
+    while let Some((photo, outcome)) = done.next().await {
+        bar.inc(1);
+        let name = photo.display();
+        match outcome {
+            Ok((answer, request_id)) if arguments.json => {
+                let answer = DetectAnswer::new(model.name(), &answer, wanted.options.normalized, &request_id);
+                let line = Line { file: name.to_string(), answer };
+                let line = serde_json::to_string(&line).expect("an answer is made of strings and numbers");
+                bar.suspend(|| print::line(line));
+            }
+            Ok((answer, _)) => bar.suspend(|| print::line(readable(photo, &model, &answer))),
+            Err(fault) => {
+                failed = true;
+                tracing::debug!(cause = fault.cause_chain(), "{name} failed");
+                if arguments.json {
+                    let problem = json!({ "file": name.to_string(), "code": fault.code().name(), "detail": fault.detail() });
+                    bar.suspend(|| print::line(problem));
+                }
+                bar.suspend(|| eprintln!("spotter: {name}: {fault}"));
+            }
+        }
+    }
+    bar.finish_and_clear();
+    if failed { Err(Failure::Said) } else { Ok(()) }
+}
+
+fn say(fault: Fault) -> Failure {
+    eprintln!("spotter: {fault}");
+    Failure::Said
+}
+
+/// One photo: read, look, write the annotated picture.
+async fn look(
+    service: &Service,
+    model: &Model,
+    wanted: Wanted,
+    photo: &Path,
+    arguments: &Arguments,
+) -> Result<(Answer, RequestId), Fault> {
+    let path = photo.to_owned();
+    let read = tokio::task::spawn_blocking(move || read(&path)).await.map_err(Fault::internal)?;
+    let image = read.map_err(|error| Fault::new(Code::MissingImage, format!("cannot be read: {error}")))?;
+    let keep = if arguments.annotated.is_some() { Keep::Photo } else { Keep::Nothing };
+    let call = Call { deadline: Deadline::after(service.request_timeout), request_id: RequestId::generate() };
+    let mut answer = service.pipeline.detect(model, Job { image, wanted, keep }, &call).await?;
+    if let (Some(out), Some(mut pixels)) = (&arguments.annotated, answer.pixels.take()) {
+        let out = target(out, photo, arguments.photos.len() > 1);
+        let tags = tags(&answer.detections);
+        let write = move || {
+            draw::boxes(&mut pixels, &tags);
+            let is_png = out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+            let file = encode::encode(&pixels, if is_png { Picture::Png } else { Picture::Jpeg })?;
+            let failed = |error| Fault::new(Code::InvalidOption, format!("cannot write {}: {error}", out.display()));
+            std::fs::write(&out, file).map_err(failed)
+        };
+        service.pipeline.workers.run(call.deadline, write).await?;
+    }
+    Ok((answer, call.request_id))
+}
+
+fn read(path: &Path) -> io::Result<Bytes> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes)?;
+        return Ok(bytes.into());
+    }
+    std::fs::read(path).map(Bytes::from)
+}
+
+/// Where the annotated picture goes: the file named, or a file of the photo's name in the folder named.
+fn target(out: &Path, photo: &Path, several: bool) -> PathBuf {
+    if !several {
+        return out.to_owned();
+    }
+    let name = photo.file_name().unwrap_or_default().to_string_lossy();
+    out.join(format!("{name}.jpg"))
+}
+
+/// A photo's detections for people.
+fn readable(photo: &Path, model: &Model, answer: &Answer) -> String {
+    let ms = answer.timings.total.as_millis();
+    let Answer { photo: size, format, version, .. } = answer;
+    let head =
+        format!("{}: {size} {}, {} version {version}, {ms} ms", photo.display(), format.name(), model.name());
+    if answer.detections.is_empty() {
+        return format!("{head}\n  nothing found; a lower --min-score lists less certain objects\n");
+    }
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(["  LABEL", "SCORE", "X MIN", "Y MIN", "X MAX", "Y MAX"]);
+    for found in &answer.detections {
+        let PixelBox { x_min, y_min, x_max, y_max } = found.pixels;
+        let numbers = [x_min, y_min, x_max, y_max].map(|edge| edge.to_string());
+        let cells = [format!("  {}", found.label), format!("{:.2}", found.score)].into_iter().chain(numbers);
+        table.add_row(cells);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{head}\n{}\n", table.trim_fmt())
+}

@@ -1,0 +1,41 @@
+//! `spotter serve`.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{self, Listening, StartError};
+use crate::cli::{Failure, print};
+use crate::config::Settings;
+
+pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
+    let service = app::build(settings)?;
+    let listening = Listening::bind(service, settings.listen).await?;
+    let model = listening.service().catalog.default_model();
+    let url = format!("http://{}", reachable(listening.address()));
+    print::line(format_args!("spotter {} finds objects with {}, run by {}", env!("CARGO_PKG_VERSION"), model.name(), model.backend().describe()));
+    print::line(format_args!("  listening      {url}"));
+    print::line(format_args!("  documentation  {url}/docs"));
+    print::line(format_args!("  try it         curl -s {url}/example.jpg | curl -F image=@- {url}/v1/detect"));
+
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Serve)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Serve)?;
+    let stop = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping: requests in flight are finished");
+    };
+    Ok(listening.serve(stop).await?)
+}
+
+/// The address to write into a URL: "every address" is reached at loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => {}
+    }
+    address
+}

@@ -1,0 +1,271 @@
+//! Every setting: one field here, and with it a flag, an environment variable, a default and a line of help.
+//!
+//! The environment is read in this file only.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, ValueEnum};
+
+use crate::backend::serving::{self, Address};
+use crate::detect::Defaults;
+use crate::image::Limits;
+
+/// What the service is told at start.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// Where the service listens; port 0 takes any free port
+    #[arg(long, env = "SPOTTER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS", help_heading = "Service")]
+    pub listen: SocketAddr,
+
+    /// TensorFlow Serving, such as http://host:8500; several separated by commas; without it the embedded detector runs
+    #[arg(long, env = "SPOTTER_SERVING", value_name = "URL", value_delimiter = ',', help_heading = "Model")]
+    pub serving: Vec<Address>,
+
+    /// Name of the model at TensorFlow Serving; several separated by commas, the first being the default
+    #[arg(
+        long,
+        env = "SPOTTER_MODEL",
+        default_value = "model",
+        value_name = "NAME",
+        value_delimiter = ',',
+        value_parser = model_name,
+        help_heading = "Model"
+    )]
+    pub model: Vec<String>,
+
+    /// ONNX file (NanoDet or YOLOX) to run in this process instead of the built-in detector
+    #[arg(long, env = "SPOTTER_MODEL_FILE", value_name = "FILE", conflicts_with = "serving", help_heading = "Model")]
+    pub model_file: Option<PathBuf>,
+
+    /// Label map: a .pbtxt, .txt or .json file, or "coco"; the embedded detector knows its own
+    #[arg(long, env = "SPOTTER_LABELS", value_name = "FILE", help_heading = "Model")]
+    pub labels: Option<Labels>,
+
+    /// Least score that is listed where a request does not say, 0 to 1
+    #[arg(long, env = "SPOTTER_MIN_SCORE", default_value = "0.3", value_name = "SCORE", value_parser = score, help_heading = "Model")]
+    pub min_score: f32,
+
+    /// Longest side in pixels that is sent to a model without a size of its own
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_SIDE",
+        default_value_t = 1024,
+        value_name = "PIXELS",
+        value_parser = clap::value_parser!(u32).range(32..=8192),
+        help_heading = "Model"
+    )]
+    pub max_side: u32,
+
+    /// Largest image file accepted, in bytes
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_IMAGE_BYTES",
+        default_value_t = 20 << 20,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u64).range(1..=1 << 30),
+        help_heading = "Limits"
+    )]
+    pub max_image_bytes: u64,
+
+    /// Most pixels an image may have; decided from its header, before any pixel is decoded
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_IMAGE_PIXELS",
+        default_value_t = 50_000_000,
+        value_name = "PIXELS",
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000_000),
+        help_heading = "Limits"
+    )]
+    pub max_image_pixels: u64,
+
+    /// Time for a whole request, from its first byte to its answer
+    #[arg(
+        long,
+        env = "SPOTTER_REQUEST_TIMEOUT_MS",
+        default_value_t = 30_000,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(1..=3_600_000),
+        help_heading = "Limits"
+    )]
+    pub request_timeout_ms: u64,
+
+    /// Photos decoded or run through the embedded detector at once; 0 means one per core
+    #[arg(long, env = "SPOTTER_WORKERS", default_value_t = 0, value_name = "COUNT", help_heading = "Limits")]
+    pub workers: u16,
+
+    /// Connections to each TensorFlow Serving host
+    #[arg(
+        long,
+        env = "SPOTTER_SERVING_CHANNELS",
+        default_value_t = 2,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(1..=64),
+        help_heading = "TensorFlow Serving"
+    )]
+    pub serving_channels: u16,
+
+    /// Patience for a connection to TensorFlow Serving
+    #[arg(
+        long,
+        env = "SPOTTER_SERVING_CONNECT_TIMEOUT_MS",
+        default_value_t = 2_000,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(1..=60_000),
+        help_heading = "TensorFlow Serving"
+    )]
+    pub serving_connect_timeout_ms: u64,
+
+    /// Largest message sent to TensorFlow Serving
+    #[arg(
+        long,
+        env = "SPOTTER_SERVING_MAX_REQUEST_BYTES",
+        default_value_t = 256 << 20,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u64).range(1 << 10..=2_147_483_647),
+        help_heading = "TensorFlow Serving"
+    )]
+    pub serving_max_request_bytes: u64,
+
+    /// Largest message accepted from TensorFlow Serving
+    #[arg(
+        long,
+        env = "SPOTTER_SERVING_MAX_ANSWER_BYTES",
+        default_value_t = 64 << 20,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u64).range(1 << 10..=2_147_483_647),
+        help_heading = "TensorFlow Serving"
+    )]
+    pub serving_max_answer_bytes: u64,
+
+    /// Form of the log on standard error
+    #[arg(long, env = "SPOTTER_LOG_FORMAT", default_value = "text", value_name = "FORM", help_heading = "Log")]
+    pub log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug, trace, or directives such as spotter=debug,h2=warn
+    #[arg(long, env = "SPOTTER_LOG", default_value = "info", value_name = "FILTER", help_heading = "Log")]
+    pub log: String,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where labels come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Labels {
+    /// The 80 classes of COCO under TensorFlow's ids.
+    Coco,
+    /// A file.
+    File(PathBuf),
+}
+
+impl FromStr for Labels {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "coco" { Self::Coco } else { Self::File(text.into()) })
+    }
+}
+
+impl Settings {
+    /// What an image may be.
+    pub fn limits(&self) -> Limits {
+        Limits { max_bytes: self.max_image_bytes as usize, max_pixels: self.max_image_pixels }
+    }
+
+    /// What holds where a request says nothing.
+    pub fn defaults(&self) -> Defaults {
+        Defaults { min_score: self.min_score }
+    }
+
+    /// How long a request may take.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    /// How many cores to keep busy.
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => usize::from(count),
+        }
+    }
+
+    /// How to reach TensorFlow Serving, where there is one.
+    pub fn serving(&self) -> Option<serving::Settings> {
+        (!self.serving.is_empty()).then(|| serving::Settings {
+            addresses: self.serving.clone(),
+            channels: usize::from(self.serving_channels),
+            connect_timeout: Duration::from_millis(self.serving_connect_timeout_ms),
+            max_request_bytes: self.serving_max_request_bytes as usize,
+            max_answer_bytes: self.serving_max_answer_bytes as usize,
+        })
+    }
+}
+
+/// A score, for clap.
+fn score(text: &str) -> Result<f32, String> {
+    let score = text.parse::<f32>().ok().filter(|score| (0.0..=1.0).contains(score));
+    score.ok_or_else(|| "a score is a number from 0 to 1".to_owned())
+}
+
+/// A model's name, for clap: it becomes a segment of a path and part of a message.
+fn model_name(text: &str) -> Result<String, String> {
+    let fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if !text.is_empty() && text.len() <= 128 && text.chars().all(fit) {
+        Ok(text.to_owned())
+    } else {
+        Err("a model's name has 1 to 128 letters, digits, '_', '-' and '.'".to_owned())
+    }
+}
+
+/// A setting as it stands, for `spotter config` and for the table in the README.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// `--max-side`
+    pub flag: String,
+    /// `SPOTTER_MAX_SIDE`
+    pub env: String,
+    /// Its value; empty where none is set.
+    pub value: String,
+    /// What holds where nothing is set; empty for nothing.
+    pub default: String,
+    /// Where the value came from: `flag`, `environment` or `default`.
+    pub source: &'static str,
+    /// What it is.
+    pub help: String,
+}
+
+/// Every setting of a parsed command, in the order of its help.
+pub fn rows(command: &Command, matches: &ArgMatches) -> Vec<Row> {
+    let settings = Settings::augment_args(Command::new("settings"));
+    let ids: Vec<_> = settings.get_arguments().map(|arg| arg.get_id().clone()).collect();
+    let text = |value: &OsStr| value.to_string_lossy().into_owned();
+    let row = |id: &clap::Id| {
+        let arg = command.get_arguments().find(|arg| arg.get_id() == id)?;
+        let raw = matches.get_raw(id.as_str());
+        Some(Row {
+            flag: format!("--{}", arg.get_long()?),
+            env: arg.get_env().map(text).unwrap_or_default(),
+            value: raw.map(|values| values.map(text).collect::<Vec<_>>().join(",")).unwrap_or_default(),
+            default: arg.get_default_values().iter().map(|value| text(value)).collect::<Vec<_>>().join(","),
+            source: match matches.value_source(id.as_str()) {
+                Some(ValueSource::CommandLine) => "flag",
+                Some(ValueSource::EnvVariable) => "environment",
+                _ => "default",
+            },
+            help: arg.get_help().map(ToString::to_string).unwrap_or_default(),
+        })
+    };
+    ids.iter().filter_map(row).collect()
+}

@@ -1,0 +1,13 @@
+//! The way of one photo: inspect -> decode -> prepare -> infer -> interpret -> select.
+//!
+//! Fronts call [`Pipeline::detect`] and translate its answer; nothing in here knows HTTP.
+
+mod catalog;
+mod options;
+mod pipeline;
+mod select;
+
+pub use catalog::{Catalog, Model, Resolved};
+pub use options::{DEFAULT_MAX_DETECTIONS, DEFAULT_MIN_SCORE, Defaults, MAX_DETECTIONS, NAMES, Options, Param, Wanted};
+pub use pipeline::{Answer, Job, Keep, Pipeline, Timings};
+pub use select::Detection;

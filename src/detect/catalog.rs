@@ -1,0 +1,234 @@
+//! The models that are served, and what is known of each of their versions.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::backend::{Backend, Call, Predict, Prediction, Target};
+use crate::fault::{Code, Fault};
+use crate::geometry::Size;
+use crate::model::adapter::{self, Adapter};
+use crate::model::input::{Form, blank_encoded};
+use crate::model::labels::LabelMap;
+use crate::model::signature::Signature;
+use crate::model::version::{State, VersionChoice, VersionStatus};
+use crate::tensor::Tensor;
+
+/// Every model by name; the first is the default.
+pub struct Catalog {
+    models: Vec<Arc<Model>>,
+}
+
+impl Catalog {
+    /// # Panics
+    /// When there is no model at all; the configuration always names one.
+    pub fn new(models: Vec<Model>) -> Self {
+        assert!(!models.is_empty(), "a catalog has a default model");
+        Self { models: models.into_iter().map(Arc::new).collect() }
+    }
+
+    /// The model that is meant where none is named.
+    pub fn default_model(&self) -> &Arc<Model> {
+        &self.models[0]
+    }
+
+    /// The model of this name.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MODEL`, naming those there are.
+    pub fn find(&self, name: &str) -> Result<&Arc<Model>, Fault> {
+        self.iter().find(|model| model.name() == name).ok_or_else(|| {
+            let names: Vec<_> = self.iter().map(|model| model.name()).collect();
+            let shown: String = name.chars().take(100).collect();
+            Fault::new(Code::UnknownModel, format!("There is no model '{shown}'. Models: {}.", names.join(", ")))
+        })
+    }
+
+    /// All of them, the default first.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.iter()
+    }
+}
+
+/// One model: where it runs, what its classes are called, and what its versions were found to be.
+pub struct Model {
+    name: String,
+    backend: Arc<dyn Backend>,
+    labels: LabelMap,
+    known: Mutex<Known>,
+}
+
+/// What was learned from the backend. A version never changes; what "latest" or a label stands for does.
+#[derive(Default)]
+struct Known {
+    choices: HashMap<VersionChoice, Arc<Resolved>>,
+    /// The version that has answered a Predict.
+    proven: Option<i64>,
+}
+
+/// More versions than any model server holds; beyond it the memory starts afresh.
+const MAX_KNOWN: usize = 64;
+
+/// A version whose signature an adapter understands.
+#[derive(Debug)]
+pub struct Resolved {
+    /// Its number.
+    pub version: i64,
+    /// What it takes and answers.
+    pub signature: Signature,
+    /// How to read it.
+    pub adapter: Box<dyn Adapter>,
+}
+
+impl Model {
+    /// A model of this name at a backend.
+    pub fn new(name: impl Into<String>, backend: Arc<dyn Backend>, labels: LabelMap) -> Self {
+        Self { name: name.into(), backend, labels, known: Mutex::default() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What its classes are called.
+    pub fn labels(&self) -> &LabelMap {
+        &self.labels
+    }
+
+    /// Where it runs.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// The version meant, from memory where possible.
+    ///
+    /// # Errors
+    /// The backend's, and `MODEL_CONTRACT` where no adapter fits the signature.
+    pub async fn resolve(&self, choice: &VersionChoice, call: &Call) -> Result<Arc<Resolved>, Fault> {
+        let known = self.known().choices.get(choice).cloned();
+        match known {
+            Some(resolved) => Ok(resolved),
+            None => self.look_up(choice, call).await,
+        }
+    }
+
+    /// The version meant, as the backend has it now.
+    ///
+    /// # Errors
+    /// As for [`Model::resolve`].
+    pub async fn look_up(&self, choice: &VersionChoice, call: &Call) -> Result<Arc<Resolved>, Fault> {
+        let (version, signature) = self.backend.signature(&self.target(choice), call).await?;
+        let number = VersionChoice::Number(version);
+        let known = self.known().choices.get(&number).cloned();
+        let resolved = match known {
+            Some(resolved) if resolved.signature == signature => resolved,
+            _ => {
+                let adapter = adapter::choose(&signature).map_err(|unfit| {
+                    let detail = format!(
+                        "Model '{}' version {version} has a signature that this service does not understand.",
+                        self.name
+                    );
+                    Fault::new(Code::ModelContract, detail).caused_by(unfit)
+                })?;
+                tracing::debug!(model = self.name, version, kind = adapter.kind(), %signature, "model version found");
+                Arc::new(Resolved { version, signature, adapter })
+            }
+        };
+        self.remember(choice.clone(), &resolved);
+        Ok(resolved)
+    }
+
+    /// Keeps what a choice stands for, and the version under its own number.
+    pub(super) fn remember(&self, choice: VersionChoice, resolved: &Arc<Resolved>) {
+        let mut known = self.known();
+        if known.choices.len() >= MAX_KNOWN {
+            known.choices.clear();
+        }
+        known.choices.insert(VersionChoice::Number(resolved.version), Arc::clone(resolved));
+        known.choices.insert(choice, Arc::clone(resolved));
+    }
+
+    /// Runs the version on an input of its own form.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn predict(
+        &self,
+        choice: &VersionChoice,
+        resolved: &Resolved,
+        tensor: Tensor,
+        call: &Call,
+    ) -> Result<Prediction, Fault> {
+        let predict = Predict {
+            target: self.target(choice),
+            signature: resolved.signature.name.clone(),
+            input: (resolved.adapter.input().key.clone(), tensor),
+            outputs: resolved.adapter.outputs().to_vec(),
+        };
+        let prediction = self.backend.predict(predict, call).await?;
+        self.known().proven = Some(prediction.version);
+        Ok(prediction)
+    }
+
+    /// Every version the backend knows, newest first.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn versions(&self, call: &Call) -> Result<Vec<VersionStatus>, Fault> {
+        let mut versions = self.backend.versions(&self.name, call).await?;
+        versions.sort_by_key(|status| std::cmp::Reverse(status.version));
+        Ok(versions)
+    }
+
+    /// Whether the model answers: a version is AVAILABLE, an adapter understands it, and it has answered a Predict. A
+    /// version that has not yet is asked once, with a blank picture, which warms it up as well.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn ready(&self, call: &Call) -> Result<Arc<Resolved>, Fault> {
+        let versions = self.versions(call).await?;
+        let Some(newest) = versions.iter().find(|status| status.state == State::Available) else {
+            return Err(self.none_available(&versions));
+        };
+        let latest = VersionChoice::Latest;
+        let mut resolved = self.resolve(&latest, call).await?;
+        if resolved.version != newest.version {
+            resolved = self.look_up(&latest, call).await?;
+        }
+        if self.known().proven != Some(resolved.version) {
+            self.prove(&latest, &resolved, call).await?;
+        }
+        Ok(resolved)
+    }
+
+    /// Sends a blank picture and reads the answer.
+    async fn prove(&self, choice: &VersionChoice, resolved: &Resolved, call: &Call) -> Result<(), Fault> {
+        let (blank, canvas) = match &resolved.adapter.input().form {
+            Form::Encoded => (blank_encoded()?, Size::new(64, 64)),
+            Form::Pixels(pixels) => (pixels.blank(), Size::new(64, 64)),
+        };
+        let prediction = self.predict(choice, resolved, blank, call).await?;
+        resolved.adapter.interpret(&prediction.outputs, canvas, 1.0)?;
+        Ok(())
+    }
+
+    fn none_available(&self, versions: &[VersionStatus]) -> Fault {
+        let states: Vec<_> = versions.iter().map(|status| format!("{}: {}", status.version, status.state.name())).collect();
+        let states = if states.is_empty() { "none".to_owned() } else { states.join(", ") };
+        let detail = format!("Model '{}' has no version AVAILABLE (versions: {states}).", self.name);
+        let fault = Fault::new(Code::ModelUnavailable, detail).retry_after(std::time::Duration::from_secs(2));
+        match versions.iter().find_map(|status| status.error.clone()) {
+            Some(error) => fault.caused_by(error),
+            None => fault,
+        }
+    }
+
+    fn target(&self, choice: &VersionChoice) -> Target {
+        Target { model: self.name.clone(), version: choice.clone() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // What is known is whole after every statement, so a panic elsewhere leaves it usable.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,437 @@
+//! What a client may ask for: one list of options, the same in query, form, JSON and on the command line.
+
+use serde_json::Value;
+
+use crate::fault::{Fault, FieldError};
+use crate::model::labels::{ClassId, LabelMap};
+use crate::model::version::VersionChoice;
+
+/// The least score that is listed unless the request or the service says otherwise.
+pub const DEFAULT_MIN_SCORE: f32 = 0.3;
+/// The most detections that are listed unless the request says otherwise.
+pub const DEFAULT_MAX_DETECTIONS: usize = 100;
+/// The most that a request may ask for: more than any detector at hand answers.
+pub const MAX_DETECTIONS: usize = 1_000;
+
+/// The names of all options.
+pub const NAMES: [&str; 7] =
+    ["min_score", "max_detections", "classes", "exclude_classes", "normalized", "version", "version_label"];
+
+/// Which detections are wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// The least score that is listed, 0..1.
+    pub min_score: f32,
+    /// How many are listed at most.
+    pub max_detections: usize,
+    /// Only these classes, where given.
+    pub only: Option<Vec<ClassId>>,
+    /// None of these.
+    pub except: Vec<ClassId>,
+    /// Whether boxes are given in fractions of the photo as well.
+    pub normalized: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            min_score: DEFAULT_MIN_SCORE,
+            max_detections: DEFAULT_MAX_DETECTIONS,
+            only: None,
+            except: Vec::new(),
+            normalized: false,
+        }
+    }
+}
+
+impl Options {
+    /// Whether detections of this class are wanted.
+    pub fn wants(&self, class: ClassId) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&class)) && !self.except.contains(&class)
+    }
+}
+
+/// What holds where a request says nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Defaults {
+    /// The service's `--min-score`.
+    pub min_score: f32,
+}
+
+/// What a request wants of which version.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Wanted {
+    /// Which version.
+    pub version: VersionChoice,
+    /// Which detections.
+    pub options: Options,
+}
+
+/// One option as it arrived: its name, and text from a query or a form, or a value from JSON.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Param {
+    name: String,
+    value: Raw,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Raw {
+    Text(String),
+    Json(Value),
+}
+
+impl Param {
+    /// From a query, a form field or a flag.
+    pub fn text(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), value: Raw::Text(value.into()) }
+    }
+
+    /// From a JSON object.
+    pub fn json(name: impl Into<String>, value: Value) -> Self {
+        Self { name: name.into(), value: Raw::Json(value) }
+    }
+
+    /// An empty value counts as absent: forms send one for every field left blank.
+    fn is_absent(&self) -> bool {
+        match &self.value {
+            Raw::Text(text) => text.trim().is_empty(),
+            Raw::Json(Value::Null) => true,
+            Raw::Json(Value::String(text)) => text.trim().is_empty(),
+            Raw::Json(_) => false,
+        }
+    }
+
+    /// The value as people would write it, short enough to repeat in an answer.
+    fn shown(&self) -> String {
+        const MAX: usize = 60;
+        let text = match &self.value {
+            Raw::Text(text) | Raw::Json(Value::String(text)) => format!("'{text}'"),
+            Raw::Json(Value::Array(_)) => "a list".to_owned(),
+            Raw::Json(Value::Object(_)) => "an object".to_owned(),
+            Raw::Json(value) => value.to_string(),
+        };
+        if text.chars().count() > MAX { text.chars().take(MAX).chain(['…']).collect() } else { text }
+    }
+
+    fn number(&self) -> Option<f64> {
+        match &self.value {
+            Raw::Text(text) => text.trim().parse().ok(),
+            Raw::Json(value) => value.as_f64(),
+        }
+    }
+
+    fn integer(&self) -> Option<i64> {
+        match &self.value {
+            Raw::Text(text) => text.trim().parse().ok(),
+            Raw::Json(value) => value.as_i64(),
+        }
+    }
+
+    fn flag(&self) -> Option<bool> {
+        match &self.value {
+            Raw::Text(text) => match text.trim().to_ascii_lowercase().as_str() {
+                "true" | "1" => Some(true),
+                "false" | "0" => Some(false),
+                _ => None,
+            },
+            Raw::Json(value) => value.as_bool(),
+        }
+    }
+
+    fn string(&self) -> Option<&str> {
+        match &self.value {
+            Raw::Text(text) | Raw::Json(Value::String(text)) => Some(text.trim()),
+            Raw::Json(_) => None,
+        }
+    }
+}
+
+impl Wanted {
+    /// Reads every option, so that all mistakes are answered at once.
+    ///
+    /// # Errors
+    /// `INVALID_OPTION` naming each option that is unknown, out of range, of the wrong type, given twice or in conflict.
+    pub fn read(params: &[Param], defaults: Defaults, labels: &LabelMap) -> Result<Self, Fault> {
+        let mut reader = Reader { params, errors: Vec::new() };
+        reader.refuse_unknown();
+        let options = Options {
+            min_score: reader.score("min_score").unwrap_or(defaults.min_score),
+            max_detections: reader.count("max_detections").unwrap_or(DEFAULT_MAX_DETECTIONS),
+            only: reader.classes("classes", labels),
+            except: reader.classes("exclude_classes", labels).unwrap_or_default(),
+            normalized: reader.flag("normalized").unwrap_or(false),
+        };
+        reader.refuse_overlap(&options, labels);
+        let version = reader.version();
+        if reader.errors.is_empty() { Ok(Self { version, options }) } else { Err(Fault::invalid_options(reader.errors)) }
+    }
+}
+
+/// Reads options by name and gathers what is wrong with them.
+struct Reader<'a> {
+    params: &'a [Param],
+    errors: Vec<FieldError>,
+}
+
+/// A request with a thousand wrong options gets a short answer all the same.
+const MAX_ERRORS: usize = 20;
+
+impl<'a> Reader<'a> {
+    fn wrong(&mut self, field: &str, detail: String) {
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.push(FieldError { field: field.to_owned(), detail });
+        }
+    }
+
+    fn refuse_unknown(&mut self) {
+        for param in self.params.iter().filter(|param| !NAMES.contains(&param.name.as_str())) {
+            let name: String = param.name.chars().take(60).collect();
+            let near = NAMES.iter().find(|known| strsim::osa_distance(known, &name) <= 3);
+            let hint = near.map_or_else(|| format!("Options: {}.", NAMES.join(", ")), |near| format!("Did you mean {near}?"));
+            self.wrong(&name, format!("Unknown option '{name}'. {hint}"));
+        }
+    }
+
+    /// The values given for an option.
+    fn given(&self, name: &str) -> impl Iterator<Item = &'a Param> + use<'a> {
+        let name = name.to_owned();
+        self.params.iter().filter(move |param| param.name == name && !param.is_absent())
+    }
+
+    /// The value of an option that takes one.
+    fn single(&mut self, name: &str) -> Option<&'a Param> {
+        let mut given = self.given(name);
+        let first = given.next();
+        if given.next().is_some() {
+            self.wrong(name, format!("{name} is given more than once."));
+            return None;
+        }
+        first
+    }
+
+    fn score(&mut self, name: &str) -> Option<f32> {
+        let param = self.single(name)?;
+        match param.number() {
+            Some(score) if (0.0..=1.0).contains(&score) => Some(score as f32),
+            _ => {
+                let shown = param.shown();
+                self.wrong(name, format!("{name} is {shown}; it must be a number from 0 to 1, such as 0.5."));
+                None
+            }
+        }
+    }
+
+    fn count(&mut self, name: &str) -> Option<usize> {
+        let param = self.single(name)?;
+        let count = param.integer().and_then(|count| usize::try_from(count).ok());
+        match count {
+            Some(count) if (1..=MAX_DETECTIONS).contains(&count) => Some(count),
+            _ => {
+                let shown = param.shown();
+                self.wrong(name, format!("{name} is {shown}; it must be a whole number from 1 to {MAX_DETECTIONS}."));
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Option<bool> {
+        let param = self.single(name)?;
+        let flag = param.flag();
+        if flag.is_none() {
+            self.wrong(name, format!("{name} is {}; it must be true or false.", param.shown()));
+        }
+        flag
+    }
+
+    /// Labels and ids, repeated or separated by commas.
+    fn classes(&mut self, name: &str, labels: &LabelMap) -> Option<Vec<ClassId>> {
+        let mut ids = Vec::new();
+        let mut any = false;
+        for param in self.given(name) {
+            any = true;
+            match &param.value {
+                Raw::Text(text) | Raw::Json(Value::String(text)) => self.class_list(name, text, labels, &mut ids),
+                Raw::Json(Value::Array(items)) => {
+                    for item in items {
+                        match item {
+                            Value::String(text) => self.class(name, text, labels, &mut ids),
+                            item => self.class_id(name, &Param::json(name, item.clone()), &mut ids),
+                        }
+                    }
+                }
+                Raw::Json(_) => self.class_id(name, param, &mut ids),
+            }
+        }
+        any.then_some(ids)
+    }
+
+    fn class_list(&mut self, name: &str, text: &str, labels: &LabelMap, ids: &mut Vec<ClassId>) {
+        // A label may itself contain a comma.
+        if labels.ids(text.trim()).next().is_some() {
+            return self.class(name, text, labels, ids);
+        }
+        for part in text.split(',').filter(|part| !part.trim().is_empty()) {
+            self.class(name, part, labels, ids);
+        }
+    }
+
+    fn class(&mut self, name: &str, text: &str, labels: &LabelMap, ids: &mut Vec<ClassId>) {
+        let text = text.trim();
+        let before = ids.len();
+        ids.extend(labels.ids(text));
+        if ids.len() > before {
+            return;
+        }
+        match text.parse::<ClassId>() {
+            Ok(id) if id >= 0 => ids.push(id),
+            _ => {
+                let shown: String = text.chars().take(60).collect();
+                let hint = match labels.closest(&shown) {
+                    Some(near) => format!("Did you mean '{near}'?"),
+                    None if labels.is_empty() => "The model has no label map; use class ids.".to_owned(),
+                    None => "GET /v1/models/{model}/labels lists the labels.".to_owned(),
+                };
+                self.wrong(name, format!("{name} names '{shown}', which is no label of the model. {hint}"));
+            }
+        }
+    }
+
+    fn class_id(&mut self, name: &str, param: &Param, ids: &mut Vec<ClassId>) {
+        match param.integer() {
+            Some(id) if id >= 0 => ids.push(id),
+            _ => self.wrong(name, format!("{name} holds {}; it takes labels and class ids.", param.shown())),
+        }
+    }
+
+    fn refuse_overlap(&mut self, options: &Options, labels: &LabelMap) {
+        let both = options.only.iter().flatten().find(|&id| options.except.contains(id));
+        if let Some(&id) = both {
+            let label = labels.name(id);
+            self.wrong("exclude_classes", format!("'{label}' is both in classes and in exclude_classes."));
+        }
+    }
+
+    fn version(&mut self) -> VersionChoice {
+        let number = self.single("version");
+        let label = self.single("version_label");
+        match (number, label) {
+            (None, None) => VersionChoice::Latest,
+            (Some(number), None) => match number.integer() {
+                Some(version) if version >= 0 => VersionChoice::Number(version),
+                _ => {
+                    self.wrong("version", format!("version is {}; it must be a whole number from 0.", number.shown()));
+                    VersionChoice::Latest
+                }
+            },
+            (None, Some(label)) => match label.string() {
+                Some(text) if text.len() <= 128 => VersionChoice::Label(text.to_owned()),
+                _ => {
+                    let detail = format!("version_label is {}; it must be a text of at most 128 bytes.", label.shown());
+                    self.wrong("version_label", detail);
+                    VersionChoice::Latest
+                }
+            },
+            (Some(_), Some(_)) => {
+                self.wrong("version_label", "version and version_label cannot both be given.".to_owned());
+                VersionChoice::Latest
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Code;
+    use serde_json::json;
+
+    const DEFAULTS: Defaults = Defaults { min_score: DEFAULT_MIN_SCORE };
+
+    fn read(params: &[Param]) -> Result<Wanted, Fault> {
+        Wanted::read(params, DEFAULTS, &LabelMap::coco())
+    }
+
+    fn text(pairs: &[(&str, &str)]) -> Result<Wanted, Fault> {
+        read(&pairs.iter().map(|&(name, value)| Param::text(name, value)).collect::<Vec<_>>())
+    }
+
+    fn refused(pairs: &[(&str, &str)]) -> String {
+        let fault = text(pairs).expect_err("refused");
+        assert_eq!(fault.code(), Code::InvalidOption);
+        assert_eq!(fault.errors()[0].field, pairs[pairs.len() - 1].0, "{fault}");
+        fault.detail().to_owned()
+    }
+
+    #[test]
+    fn nothing_given_means_the_defaults() {
+        assert_eq!(text(&[]).expect("fine"), Wanted::default());
+        let empty = NAMES.map(|name| (name, " "));
+        assert_eq!(text(&empty).expect("empty values count as absent"), Wanted::default());
+        let nulls = NAMES.map(|name| Param::json(name, Value::Null));
+        assert_eq!(read(&nulls).expect("null counts as absent"), Wanted::default());
+    }
+
+    #[test]
+    fn text_and_json_mean_the_same() {
+        let from_text = text(&[
+            ("min_score", "0.5"),
+            ("max_detections", "7"),
+            ("classes", "cat, dog"),
+            ("classes", "3"),
+            ("normalized", "true"),
+            ("version", "2"),
+        ]);
+        let from_json = read(&[
+            Param::json("min_score", json!(0.5)),
+            Param::json("max_detections", json!(7)),
+            Param::json("classes", json!(["cat", "dog", 3])),
+            Param::json("normalized", json!(true)),
+            Param::json("version", json!(2)),
+        ]);
+        let wanted = from_text.expect("fine");
+        assert_eq!(wanted, from_json.expect("fine"));
+        assert_eq!(wanted.options.only, Some(vec![17, 18, 3]));
+        assert_eq!(wanted.version, VersionChoice::Number(2));
+    }
+
+    #[test]
+    fn each_mistake_is_named_with_its_bound() {
+        for value in ["1.5", "-0.1", "NaN", "inf", "0,5", "abc"] {
+            assert!(refused(&[("min_score", value)]).contains("from 0 to 1"), "{value}");
+        }
+        for value in ["0", "1001", "-1", "2.5", "many"] {
+            assert!(refused(&[("max_detections", value)]).contains("from 1 to 1000"), "{value}");
+        }
+        assert!(refused(&[("normalized", "yes")]).contains("true or false"));
+        assert!(refused(&[("version", "new")]).contains("whole number"));
+        assert!(refused(&[("version", "1"), ("version_label", "stable")]).contains("cannot both"));
+        assert!(refused(&[("min_score", "0.1"), ("min_score", "0.2")]).contains("more than once"));
+        assert!(refused(&[("classes", "cat"), ("exclude_classes", "17")]).contains("'cat' is both"));
+        assert!(refused(&[("classes", "dgo")]).contains("Did you mean 'dog'?"));
+        assert!(refused(&[("min_confidance", "0.5")]).contains("Options: min_score"));
+        assert!(refused(&[("min_scores", "0.5")]).contains("Did you mean min_score?"));
+    }
+
+    #[test]
+    fn json_values_of_the_wrong_type_are_refused() {
+        for (name, value) in [
+            ("min_score", json!("0.5")),
+            ("max_detections", json!(2.5)),
+            ("normalized", json!(1)),
+            ("classes", json!([["cat"]])),
+            ("classes", json!({"cat": true})),
+            ("version_label", json!(3)),
+        ] {
+            let fault = read(&[Param::json(name, value.clone())]).expect_err("refused");
+            assert_eq!(fault.errors()[0].field, name, "{value}");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_answered_at_once() {
+        let fault = text(&[("min_score", "2"), ("max_detections", "0"), ("colour", "red")]).expect_err("three");
+        let mut fields: Vec<_> = fault.errors().iter().map(|error| error.field.as_str()).collect();
+        fields.sort_unstable();
+        assert_eq!(fields, ["colour", "max_detections", "min_score"]);
+    }
+}

@@ -1,0 +1,258 @@
+//! Sizes and boxes, each in a named frame, and the mapping between the frames.
+//!
+//! Two frames exist. [`Photo`]: pixels of the photo as a person sees it, after the EXIF orientation is applied.
+//! [`Canvas`]: pixels of the picture that the model was given. A box cannot leave its frame but through a
+//! [`Letterbox`], so a box of the model never reaches a client by accident.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+/// Width and height in pixels; neither is zero where a picture is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Size {
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
+}
+
+impl Size {
+    /// A size from its sides.
+    pub const fn new(width: u32, height: u32) -> Self {
+        Self { width, height }
+    }
+
+    /// How many pixels the picture has.
+    pub const fn pixels(self) -> u64 {
+        self.width as u64 * self.height as u64
+    }
+
+    /// The size of the same picture turned by a quarter.
+    #[must_use]
+    pub const fn transposed(self) -> Self {
+        Self::new(self.height, self.width)
+    }
+
+    /// The largest size of the same aspect that fits into `bound`; each side is at least 1.
+    #[must_use]
+    pub fn fit_into(self, bound: Self) -> Self {
+        let ratio = f64::min(
+            f64::from(bound.width) / f64::from(self.width),
+            f64::from(bound.height) / f64::from(self.height),
+        );
+        let side = |length: u32, bound: u32| ((f64::from(length) * ratio).round() as u32).clamp(1, bound);
+        Self::new(side(self.width, bound.width), side(self.height, bound.height))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} x {}", self.width, self.height)
+    }
+}
+
+/// The frame of the photo as a person sees it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Photo {}
+
+/// The frame of the picture that the model was given.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Canvas {}
+
+/// A rectangle in pixels of the frame `F`; edges may lie between pixels and outside the picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rect<F> {
+    /// Left edge.
+    pub x_min: f32,
+    /// Upper edge.
+    pub y_min: f32,
+    /// Right edge, exclusive.
+    pub x_max: f32,
+    /// Lower edge, exclusive.
+    pub y_max: f32,
+    frame: PhantomData<F>,
+}
+
+impl<F> Rect<F> {
+    /// A rectangle from its edges: left, upper, right, lower.
+    pub const fn new(x_min: f32, y_min: f32, x_max: f32, y_max: f32) -> Self {
+        Self { x_min, y_min, x_max, y_max, frame: PhantomData }
+    }
+
+    /// Square pixels covered; 0 for a rectangle that is turned inside out.
+    pub fn area(&self) -> f32 {
+        (self.x_max - self.x_min).max(0.0) * (self.y_max - self.y_min).max(0.0)
+    }
+
+    /// Intersection over union, 0..1; 0 where neither covers anything.
+    pub fn iou(&self, other: &Self) -> f32 {
+        let common = Self::new(
+            self.x_min.max(other.x_min),
+            self.y_min.max(other.y_min),
+            self.x_max.min(other.x_max),
+            self.y_max.min(other.y_max),
+        )
+        .area();
+        let union = self.area() + other.area() - common;
+        if union > 0.0 { common / union } else { 0.0 }
+    }
+
+    /// Whether every edge is a number.
+    pub fn is_finite(&self) -> bool {
+        [self.x_min, self.y_min, self.x_max, self.y_max].iter().all(|edge| edge.is_finite())
+    }
+}
+
+/// A rectangle in whole pixels of the photo: clamped to it, never empty, right and lower edge exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PixelBox {
+    /// First column inside.
+    pub x_min: u32,
+    /// First row inside.
+    pub y_min: u32,
+    /// First column outside to the right.
+    pub x_max: u32,
+    /// First row outside below.
+    pub y_max: u32,
+}
+
+impl Rect<Photo> {
+    /// The rectangle in whole pixels of a photo of this size: edges rounded, then clamped.
+    ///
+    /// `None` where an edge is not a number, or where nothing of the rectangle lies inside the photo.
+    /// A sliver thinner than a pixel becomes one pixel wide.
+    pub fn to_pixels(&self, photo: Size) -> Option<PixelBox> {
+        if !self.is_finite() || self.x_max < self.x_min || self.y_max < self.y_min {
+            return None;
+        }
+        let (x_min, x_max) = span(self.x_min, self.x_max, photo.width)?;
+        let (y_min, y_max) = span(self.y_min, self.y_max, photo.height)?;
+        Some(PixelBox { x_min, y_min, x_max, y_max })
+    }
+}
+
+/// One axis of [`Rect::to_pixels`].
+fn span(low: f32, high: f32, length: u32) -> Option<(u32, u32)> {
+    if high <= 0.0 || low >= length as f32 {
+        return None;
+    }
+    let low = (low.round().max(0.0) as u32).min(length - 1);
+    let high = (high.round().max(0.0) as u32).min(length).max(low + 1);
+    Some((low, high))
+}
+
+/// How a photo was laid onto a canvas: resized to `content`, pasted at the upper left, the rest padded.
+///
+/// With `content == canvas` nothing is padded. The two axes have factors of their own, because a side is rounded to
+/// whole pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Letterbox {
+    /// The photo as a person sees it.
+    pub photo: Size,
+    /// The part of the canvas that the photo covers, from the upper left.
+    pub content: Size,
+    /// The whole picture that the model is given.
+    pub canvas: Size,
+}
+
+impl Letterbox {
+    /// The photo resized to lie inside a canvas of exactly this size, its aspect kept.
+    pub fn inside(photo: Size, canvas: Size) -> Self {
+        Self { photo, content: photo.fit_into(canvas), canvas }
+    }
+
+    /// The photo itself, shrunk if a side is longer than `max_side`, and never padded.
+    pub fn shrunk(photo: Size, max_side: u32) -> Self {
+        let content = if photo.width.max(photo.height) > max_side {
+            photo.fit_into(Size::new(max_side, max_side))
+        } else {
+            photo
+        };
+        Self { photo, content, canvas: content }
+    }
+
+    /// From the photo onto the canvas.
+    pub fn forward(&self, rect: &Rect<Photo>) -> Rect<Canvas> {
+        let (x, y) = self.factors();
+        Rect::new(rect.x_min * x, rect.y_min * y, rect.x_max * x, rect.y_max * y)
+    }
+
+    /// From the canvas back to the photo.
+    pub fn inverse(&self, rect: &Rect<Canvas>) -> Rect<Photo> {
+        let (x, y) = self.factors();
+        Rect::new(rect.x_min / x, rect.y_min / y, rect.x_max / x, rect.y_max / y)
+    }
+
+    fn factors(&self) -> (f32, f32) {
+        (
+            self.content.width as f32 / self.photo.width as f32,
+            self.content.height as f32 / self.photo.height as f32,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PHOTO: Size = Size::new(451, 300);
+
+    #[test]
+    fn fitting_keeps_the_aspect_and_never_loses_a_side() {
+        assert_eq!(PHOTO.fit_into(Size::new(416, 416)), Size::new(416, 277));
+        assert_eq!(Size::new(20_000, 1).fit_into(Size::new(416, 416)), Size::new(416, 1));
+        assert_eq!(Size::new(1, 1).fit_into(Size::new(416, 416)), Size::new(416, 416));
+    }
+
+    #[test]
+    fn a_small_photo_is_not_enlarged() {
+        assert_eq!(Letterbox::shrunk(PHOTO, 1024).content, PHOTO);
+        assert_eq!(Letterbox::shrunk(Size::new(4000, 3000), 1024).canvas, Size::new(1024, 768));
+    }
+
+    #[test]
+    fn pixels_are_rounded_clamped_and_never_empty() {
+        let pixels = |x_min, y_min, x_max, y_max| Rect::<Photo>::new(x_min, y_min, x_max, y_max).to_pixels(PHOTO);
+        let inside = PixelBox { x_min: 1, y_min: 1, x_max: 439, y_max: 297 };
+        assert_eq!(pixels(0.6, 1.4, 439.4, 296.6), Some(inside));
+        let whole = PixelBox { x_min: 0, y_min: 0, x_max: 451, y_max: 300 };
+        assert_eq!(pixels(-50.0, -1e9, 1e9, 300.2), Some(whole));
+        let sliver = PixelBox { x_min: 450, y_min: 10, x_max: 451, y_max: 11 };
+        assert_eq!(pixels(450.8, 10.1, 450.9, 10.2), Some(sliver));
+        assert_eq!(pixels(451.0, 0.0, 500.0, 10.0), None, "beside the photo");
+        assert_eq!(pixels(-9.0, 0.0, -1.0, 10.0), None, "beside the photo");
+        assert_eq!(pixels(f32::NAN, 0.0, 10.0, 10.0), None);
+        assert_eq!(pixels(10.0, 0.0, 9.0, 10.0), None, "inside out");
+    }
+
+    #[test]
+    fn iou_of_equal_half_and_apart() {
+        let rect = |x_min, x_max| Rect::<Canvas>::new(x_min, 0.0, x_max, 10.0);
+        assert!((rect(0.0, 10.0).iou(&rect(0.0, 10.0)) - 1.0).abs() < 1e-6);
+        assert!((rect(0.0, 10.0).iou(&rect(5.0, 15.0)) - 1.0 / 3.0).abs() < 1e-6);
+        assert!(rect(0.0, 10.0).iou(&rect(20.0, 30.0)).abs() < 1e-6);
+        assert!(rect(0.0, 0.0).iou(&rect(0.0, 0.0)).abs() < 1e-6, "no division by zero");
+    }
+
+    proptest! {
+        #[test]
+        fn there_and_back_within_half_a_pixel(
+            width in 1u32..20_000, height in 1u32..20_000, side in 16u32..2_000,
+            left in 0.0f32..1.0, top in 0.0f32..1.0,
+        ) {
+            let photo = Size::new(width, height);
+            for letterbox in [Letterbox::inside(photo, Size::new(side, side)), Letterbox::shrunk(photo, side)] {
+                let rect = Rect::<Photo>::new(left * width as f32, top * height as f32, width as f32, height as f32);
+                let there = letterbox.forward(&rect);
+                prop_assert!(there.x_max <= letterbox.canvas.width as f32 + 0.01);
+                prop_assert!(there.y_max <= letterbox.canvas.height as f32 + 0.01);
+                let back = letterbox.inverse(&there);
+                for (found, sent) in [(back.x_min, rect.x_min), (back.y_min, rect.y_min),
+                                      (back.x_max, rect.x_max), (back.y_max, rect.y_max)] {
+                    prop_assert!((found - sent).abs() < 0.5, "{found} for {sent}");
+                }
+            }
+        }
+    }
+}

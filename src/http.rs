@@ -1,0 +1,55 @@
+//! The REST front: it translates and does not think. `axum` types stay inside this folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header;
+use axum::middleware::from_fn_with_state;
+use axum::response::Redirect;
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::detect::{Catalog, Defaults, Pipeline};
+
+mod accept;
+mod context;
+pub mod detect;
+mod docs;
+mod health;
+mod models;
+mod problem;
+mod problem_page;
+mod upload;
+
+pub use docs::{EXAMPLE_PHOTO, openapi};
+
+/// Everything that the routes need.
+pub struct Service {
+    /// The models.
+    pub catalog: Catalog,
+    /// What every photo passes through.
+    pub pipeline: Pipeline,
+    /// What holds where a request says nothing.
+    pub defaults: Defaults,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+}
+
+/// All routes with the layers around them.
+pub fn router(service: Arc<Service>) -> Router {
+    let (routes, document) = docs::routes().split_for_parts();
+    routes
+        // The page comes later; until then the interactive documentation is the best place to start.
+        .route("/", get(|| async { Redirect::temporary("/docs/") }))
+        .route("/example.jpg", get(|| async { ([(header::CONTENT_TYPE, "image/jpeg")], EXAMPLE_PHOTO) }))
+        .route("/problems/{slug}", get(problem_page::page))
+        .merge(docs::swagger_ui(document))
+        // Layers run from the last to the first. A panic becomes a fault inside the layer that writes faults.
+        .layer(CatchPanicLayer::custom(context::panicked))
+        // The upload has a limit of its own, which knows the form and says the number; axum's 2 MB would come first.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(Arc::clone(&service), context::context))
+        .with_state(service)
+}

@@ -1,0 +1,68 @@
+//! The outermost layer: gives every request an id and a deadline, every failure its body, and the log its one line.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument;
+
+use crate::backend::Call;
+use crate::deadline::Deadline;
+use crate::fault::{Code, Fault};
+use crate::http::Service;
+use crate::http::problem;
+use crate::request_id::RequestId;
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Wraps everything else.
+pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
+    let begin = Instant::now();
+    let caller = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let request_id = caller.and_then(RequestId::from_caller).unwrap_or_else(RequestId::generate);
+    let deadline = Deadline::after(service.request_timeout);
+    request.extensions_mut().insert(Call { deadline, request_id: request_id.clone() });
+
+    let method = request.method().clone();
+    // The pattern, not the path: a path is the client's own text and of any length.
+    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!("request", %request_id);
+    let mut response = next.run(request).instrument(span.clone()).await;
+
+    let fault = problem::fault_of(&response);
+    if let Some(fault) = &fault {
+        response = problem::render(response, fault, &request_id);
+    }
+    let id = HeaderValue::from_str(request_id.as_str()).expect("a request id is visible ASCII");
+    response.headers_mut().insert(REQUEST_ID, id);
+    span.in_scope(|| log(&method, &route, &response, fault.as_deref(), begin));
+    response
+}
+
+/// One line a request; what failed on our side or behind us is a warning, with its cause.
+fn log(method: &axum::http::Method, route: &str, response: &Response, fault: Option<&Fault>, begin: Instant) {
+    let status = response.status().as_u16();
+    let ms = (begin.elapsed().as_secs_f64() * 10_000.0).round() / 10.0;
+    let code = fault.map(|fault| fault.code().name());
+    let detail = fault.map(Fault::detail);
+    let cause = fault.and_then(Fault::cause_chain);
+    if status >= 500 {
+        tracing::warn!(%method, route, status, ms, code, detail, cause, "answered");
+    } else if matches!(route, "/livez" | "/readyz") {
+        tracing::debug!(%method, route, status, ms, "answered");
+    } else {
+        tracing::info!(%method, route, status, ms, code, detail, cause, "answered");
+    }
+}
+
+/// A panic in a handler, as a failure like any other; the panic's own text goes to the log.
+pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    use axum::response::IntoResponse;
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    let fault = Fault::internal(format!("panic: {}", text.as_deref().unwrap_or("of an unknown kind")));
+    debug_assert_eq!(fault.code(), Code::Internal);
+    fault.into_response()
+}

@@ -1,0 +1,378 @@
+//! `POST /v1/detect`: a photo in, boxes or the annotated photo out.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Extension, Path, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::backend::Call;
+use crate::detect::{self, Job, Keep, Model, Wanted};
+use crate::fault::Fault;
+use crate::geometry::{PixelBox, Size};
+use crate::http::Service;
+use crate::http::accept::Answer;
+use crate::http::upload::Upload;
+use crate::image::{draw, encode};
+use crate::request_id::RequestId;
+
+const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
+
+/// Find objects with the default model
+///
+/// Send a photo in one of three forms; the format is recognised by its bytes. JPEG, PNG, WebP, GIF, BMP and TIFF are
+/// read; EXIF orientation is applied, and boxes are in pixels of the upright photo. `Accept: image/jpeg` or `image/png`
+/// answers the photo with the boxes drawn on it.
+#[utoipa::path(
+    post,
+    path = "/v1/detect",
+    operation_id = "detect",
+    tag = "detect",
+    params(Query),
+    request_body(content(
+        (MultipartUpload = "multipart/form-data"),
+        (JsonUpload = "application/json"),
+        (RawUpload = "image/jpeg"),
+        (RawUpload = "image/png"),
+        (RawUpload = "application/octet-stream"),
+    )),
+    responses((status = 200, description = "What was found, best first.", content(
+        (DetectAnswer = "application/json"),
+        (RawUpload = "image/jpeg"),
+        (RawUpload = "image/png"),
+    ))),
+)]
+pub(super) async fn detect_default(
+    State(service): State<Arc<Service>>,
+    Extension(call): Extension<Call>,
+    request: Request,
+) -> Result<Response, Fault> {
+    detect(&service, None, request, call).await
+}
+
+/// Find objects with a named model
+///
+/// As `POST /v1/detect`, with the model of this name.
+#[utoipa::path(
+    post,
+    path = "/v1/models/{model}/detect",
+    operation_id = "detectWithModel",
+    tag = "detect",
+    params(("model" = String, Path, description = "A name that GET /v1/models lists.", example = "nanodet-g"), Query),
+    request_body(content(
+        (MultipartUpload = "multipart/form-data"),
+        (JsonUpload = "application/json"),
+        (RawUpload = "image/jpeg"),
+        (RawUpload = "image/png"),
+        (RawUpload = "application/octet-stream"),
+    )),
+    responses((status = 200, description = "What was found, best first.", content(
+        (DetectAnswer = "application/json"),
+        (RawUpload = "image/jpeg"),
+        (RawUpload = "image/png"),
+    ))),
+)]
+pub(super) async fn detect_with_model(
+    State(service): State<Arc<Service>>,
+    Extension(call): Extension<Call>,
+    Path(model): Path<String>,
+    request: Request,
+) -> Result<Response, Fault> {
+    detect(&service, Some(&model), request, call).await
+}
+
+async fn detect(service: &Service, name: Option<&str>, request: Request, call: Call) -> Result<Response, Fault> {
+    let form = Answer::negotiate(request.headers());
+    let pipeline = &service.pipeline;
+    // The upload is read before anything is refused: a client that is still sending would see a reset, not the answer.
+    let upload = Upload::receive(request, &pipeline.limits, &pipeline.workers, &call).await?;
+    let form = form?;
+    let model: &Model = match name {
+        Some(name) => service.catalog.find(name)?,
+        None => service.catalog.default_model(),
+    };
+    let wanted = Wanted::read(&upload.params, service.defaults, model.labels())?;
+    let normalized = wanted.options.normalized;
+    let keep = match form {
+        Answer::Json => Keep::Nothing,
+        Answer::Picture(_) => Keep::Photo,
+    };
+    let answer = pipeline.detect(model, Job { image: upload.image, wanted, keep }, &call).await?;
+
+    let version = HeaderValue::from(answer.version);
+    let mut response = match form {
+        Answer::Json => {
+            let body = DetectAnswer::new(model.name(), &answer, normalized, &call.request_id);
+            Json(body).into_response()
+        }
+        Answer::Picture(picture) => {
+            let detect::Answer { pixels, detections, .. } = answer;
+            let mut photo = pixels.ok_or_else(|| Fault::internal("the photo was not kept"))?;
+            let drawing = move || {
+                draw::boxes(&mut photo, &tags(&detections));
+                encode::encode(&photo, picture)
+            };
+            let file = pipeline.workers.run(call.deadline, drawing).await?;
+            ([(header::CONTENT_TYPE, picture.media_type())], file).into_response()
+        }
+    };
+    response.headers_mut().insert(MODEL_VERSION, version);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// The detections as they are drawn: `cat 56 %`.
+pub fn tags(detections: &[detect::Detection]) -> Vec<draw::Tag> {
+    let tag = |found: &detect::Detection| {
+        let percent = (found.score * 100.0).round();
+        draw::Tag {
+            pixels: found.pixels,
+            text: format!("{} {percent} %", found.label),
+            fallback: format!("class_{} {percent} %", found.class_id),
+            color_key: found.class_id,
+        }
+    };
+    detections.iter().map(tag).collect()
+}
+
+/// Options in the query. The same names stand in forms and in JSON.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "read by name in detect::options; this is their documentation")]
+struct Query {
+    /// Least score that is listed.
+    #[param(minimum = 0.0, maximum = 1.0)]
+    min_score: Option<f32>,
+    /// How many detections are listed at most; 1 gives the single best.
+    #[param(minimum = 1, maximum = 1000)]
+    max_detections: Option<u32>,
+    /// Only these classes: labels or ids, separated by commas, such as `cat,person`.
+    classes: Option<String>,
+    /// None of these classes: labels or ids, separated by commas.
+    exclude_classes: Option<String>,
+    /// Adds `box_normalized`, the box in fractions of the photo.
+    normalized: Option<bool>,
+    /// A version of the model, by number.
+    #[param(minimum = 0)]
+    version: Option<i64>,
+    /// A version of the model, by the label that the model server has for it. Not together with `version`.
+    version_label: Option<String>,
+}
+
+/// A form with the photo and options.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "read part by part in upload.rs; this is its documentation")]
+struct MultipartUpload {
+    /// The photo.
+    #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
+    image: String,
+    /// Least score that is listed.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    min_score: Option<f32>,
+    /// How many detections are listed at most.
+    #[schema(minimum = 1, maximum = 1000)]
+    max_detections: Option<u32>,
+    /// Only these classes: labels or ids, separated by commas.
+    classes: Option<String>,
+    /// None of these classes: labels or ids, separated by commas.
+    exclude_classes: Option<String>,
+    /// Adds `box_normalized`.
+    normalized: Option<bool>,
+}
+
+/// The photo as base64, and options.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "read field by field in upload.rs; this is its documentation")]
+struct JsonUpload {
+    /// The file as base64 (standard or URL-safe alphabet, padding optional), alone or as a `data:` URI.
+    image: String,
+    /// Least score that is listed.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    min_score: Option<f32>,
+    /// How many detections are listed at most.
+    #[schema(minimum = 1, maximum = 1000)]
+    max_detections: Option<u32>,
+    /// Only these classes: labels or ids.
+    classes: Option<Vec<ClassSelector>>,
+    /// None of these classes: labels or ids.
+    exclude_classes: Option<Vec<ClassSelector>>,
+    /// Adds `box_normalized`.
+    normalized: Option<bool>,
+    /// A version of the model, by number.
+    #[schema(minimum = 0)]
+    version: Option<i64>,
+    /// A version of the model, by label. Not together with `version`.
+    version_label: Option<String>,
+}
+
+/// A class by its label or by its id.
+#[derive(ToSchema)]
+#[schema(value_type = String, example = "cat")]
+#[allow(dead_code, reason = "documentation")]
+struct ClassSelector(String);
+
+/// The bytes of an image file.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[allow(dead_code, reason = "documentation")]
+struct RawUpload(String);
+
+/// What was found in a photo.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DetectAnswer {
+    /// The request's id, as in the X-Request-Id header.
+    pub request_id: String,
+    /// The model that answered.
+    pub model: ModelAnswered,
+    /// The photo.
+    pub image: ImageSeen,
+    /// The objects, highest score first.
+    pub detections: Vec<Found>,
+    /// Where the time went.
+    pub timings_ms: Milliseconds,
+}
+
+/// The model that answered.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelAnswered {
+    /// Its name.
+    #[schema(example = "nanodet-g")]
+    pub name: String,
+    /// Its version; a string, because versions have 64 bits and JavaScript's numbers have 53.
+    #[schema(example = "1")]
+    pub version: String,
+}
+
+/// The photo as it was seen.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ImageSeen {
+    /// Pixels from left to right, upright; the frame of all boxes.
+    #[schema(example = 451)]
+    pub width: u32,
+    /// Pixels from top to bottom, upright.
+    #[schema(example = 300)]
+    pub height: u32,
+    /// The format that the bytes were recognised as.
+    #[schema(example = "png")]
+    pub format: &'static str,
+}
+
+/// One object.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Found {
+    /// What its class is called.
+    #[schema(example = "cat")]
+    pub label: String,
+    /// The id of its class in the model's label map.
+    #[schema(example = 17)]
+    pub class_id: i64,
+    /// How sure the model is, 0 to 1.
+    #[schema(example = 0.56, minimum = 0.0, maximum = 1.0)]
+    pub score: f64,
+    /// Where it is, in pixels of the upright photo.
+    #[serde(rename = "box")]
+    pub pixels: BoxPixels,
+    /// Where it is, in fractions of the upright photo; with `normalized=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub box_normalized: Option<BoxNormalized>,
+}
+
+/// A box in whole pixels, inside the photo and never empty; `x_max` and `y_max` are the first pixels outside.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BoxPixels {
+    /// First column inside.
+    #[schema(example = 1)]
+    pub x_min: u32,
+    /// First row inside.
+    #[schema(example = 1)]
+    pub y_min: u32,
+    /// First column outside to the right.
+    #[schema(example = 439)]
+    pub x_max: u32,
+    /// First row outside below.
+    #[schema(example = 297)]
+    pub y_max: u32,
+}
+
+/// The same box in fractions of the photo's width and height.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BoxNormalized {
+    /// Left edge.
+    #[schema(example = 0.002_217, minimum = 0.0, maximum = 1.0)]
+    pub x_min: f64,
+    /// Upper edge.
+    #[schema(example = 0.003_333, minimum = 0.0, maximum = 1.0)]
+    pub y_min: f64,
+    /// Right edge.
+    #[schema(example = 0.973_392, minimum = 0.0, maximum = 1.0)]
+    pub x_max: f64,
+    /// Lower edge.
+    #[schema(example = 0.99, minimum = 0.0, maximum = 1.0)]
+    pub y_max: f64,
+}
+
+/// Milliseconds of each stage. Waiting for a free core counts in the total only.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Milliseconds {
+    /// From the file to upright pixels.
+    #[schema(example = 1.2)]
+    pub decode: f64,
+    /// From pixels to the model's input.
+    #[schema(example = 0.4)]
+    pub prepare: f64,
+    /// The model, there and back.
+    #[schema(example = 61.0)]
+    pub infer: f64,
+    /// From the whole upload to the detections.
+    #[schema(example = 63.1)]
+    pub total: f64,
+}
+
+impl DetectAnswer {
+    /// The JSON of an answer.
+    pub fn new(model: &str, answer: &detect::Answer, normalized: bool, request_id: &RequestId) -> Self {
+        let Size { width, height } = answer.photo;
+        let ms = |duration: std::time::Duration| round(duration.as_secs_f64() * 1000.0, 10.0);
+        let timings = &answer.timings;
+        Self {
+            request_id: request_id.to_string(),
+            model: ModelAnswered { name: model.to_owned(), version: answer.version.to_string() },
+            image: ImageSeen { width, height, format: answer.format.name() },
+            detections: answer.detections.iter().map(|found| Found::new(found, answer.photo, normalized)).collect(),
+            timings_ms: Milliseconds {
+                decode: ms(timings.decode),
+                prepare: ms(timings.prepare),
+                infer: ms(timings.infer),
+                total: ms(timings.total),
+            },
+        }
+    }
+}
+
+impl Found {
+    fn new(found: &detect::Detection, photo: Size, normalized: bool) -> Self {
+        let PixelBox { x_min, y_min, x_max, y_max } = found.pixels;
+        let of = |edge: u32, side: u32| round(f64::from(edge) / f64::from(side), 1e6);
+        Self {
+            label: found.label.clone(),
+            class_id: found.class_id,
+            score: round(f64::from(found.score), 1e4),
+            pixels: BoxPixels { x_min, y_min, x_max, y_max },
+            box_normalized: normalized.then(|| BoxNormalized {
+                x_min: of(x_min, photo.width),
+                y_min: of(y_min, photo.height),
+                x_max: of(x_max, photo.width),
+                y_max: of(y_max, photo.height),
+            }),
+        }
+    }
+}
+
+/// To as many places as mean something.
+fn round(value: f64, places: f64) -> f64 {
+    (value * places).round() / places
+}

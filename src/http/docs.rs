@@ -1,0 +1,165 @@
+//! The OpenAPI document and Swagger UI.
+//!
+//! Handlers describe what they take and answer. Failures are added here from the table of codes, so that the document
+//! cannot forget one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::json;
+use utoipa::OpenApi;
+use utoipa::openapi::example::{Example, ExampleBuilder};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::fault::{Code, Fault};
+use crate::http::problem::{MEDIA_TYPE, Problem};
+use crate::http::{Service, detect, health, models};
+use crate::request_id::RequestId;
+
+/// A small real photo, so that Execute in Swagger UI works without an edit.
+pub static EXAMPLE_PHOTO: &[u8] = include_bytes!("../../openapi/example.jpg");
+
+/// An id as the service makes them, for examples.
+const EXAMPLE_ID: &str = "019ab3e0-5c2e-7d31-b3f4-6a0c1c2d3e4f";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "spotter",
+        description = "Photo in, labelled pixel boxes out.\n\nFailures are `application/problem+json` (RFC 9457) with a stable `code`; every answer carries `X-Request-Id`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    servers((url = "/")),
+    tags(
+        (name = "detect", description = "Find objects in a photo."),
+        (name = "models", description = "What is served."),
+        (name = "health", description = "For probes."),
+    ),
+    components(schemas(Problem)),
+)]
+struct Document;
+
+/// The routes that the document describes.
+pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
+    let mut document = Document::openapi();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    let mut router = OpenApiRouter::with_openapi(document)
+        .routes(routes!(detect::detect_default))
+        .routes(routes!(detect::detect_with_model))
+        .routes(routes!(models::list))
+        .routes(routes!(models::describe))
+        .routes(routes!(models::labels))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz));
+    for item in router.get_openapi_mut().paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            add_request_example(operation);
+            add_problems(operation);
+            add_headers(operation);
+        }
+    }
+    router
+}
+
+/// The document.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+/// Swagger UI at /docs and the document at /openapi.json. Its assets are in the binary: clusters have no way out.
+pub(super) fn swagger_ui(document: utoipa::openapi::OpenApi) -> SwaggerUi {
+    let config = Config::default().try_it_out_enabled(true).display_request_duration(true).validator_url("none");
+    SwaggerUi::new("/docs").url("/openapi.json", document).config(config)
+}
+
+/// The codes that an operation may answer.
+fn codes(operation_id: &str) -> Vec<Code> {
+    /// Those that every request may meet.
+    const ANY: [Code; 2] = [Code::InvalidRequest, Code::Internal];
+    /// Those of asking a model something.
+    const MODEL: [Code; 5] =
+        [Code::ModelContract, Code::ModelUnavailable, Code::Overloaded, Code::ModelDeadline, Code::DeadlineExceeded];
+    let own: &[Code] = match operation_id {
+        "detect" | "detectWithModel" => &[
+            Code::MissingImage,
+            Code::InvalidBase64,
+            Code::InvalidJson,
+            Code::InvalidMultipart,
+            Code::UnknownVersion,
+            Code::NotAcceptable,
+            Code::UploadTimeout,
+            Code::PayloadTooLarge,
+            Code::ImageTooLarge,
+            Code::UnsupportedMediaType,
+            Code::UnsupportedImageFormat,
+            Code::UnreadableImage,
+            Code::InvalidOption,
+        ],
+        _ => &[],
+    };
+    let asks_model = matches!(operation_id, "detect" | "detectWithModel" | "getModel" | "readyz");
+    let names_model = matches!(operation_id, "detectWithModel" | "getModel" | "listLabels");
+    let mut codes: Vec<Code> = ANY.into_iter().chain(own.iter().copied()).collect();
+    codes.extend(names_model.then_some(Code::UnknownModel));
+    codes.extend(MODEL.into_iter().filter(|_| asks_model));
+    // In the table's order, which ascends by status.
+    Code::ALL.into_iter().filter(|code| codes.contains(code)).collect()
+}
+
+/// One response a status, with one example a code.
+fn add_problems(operation: &mut Operation) {
+    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    for code in codes(operation.operation_id.as_deref().unwrap_or_default()) {
+        by_status.entry(code.row().status).or_default().push(code);
+    }
+    for (status, codes) in by_status {
+        let names: Vec<_> = codes.iter().map(|code| format!("`{}`: {}", code.name(), code.row().title)).collect();
+        let mut content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
+        for code in codes {
+            content = content.examples_from_iter([(code.name(), example(code))]);
+        }
+        let response = ResponseBuilder::new().description(names.join("; ")).content(MEDIA_TYPE, content.build());
+        operation.responses.responses.insert(status.to_string(), RefOr::T(response.build()));
+    }
+}
+
+fn example(code: Code) -> Example {
+    let row = code.row();
+    let problem = Problem::new(&Fault::new(code, row.help), &RequestId::from_caller(EXAMPLE_ID).expect("visible ASCII"));
+    ExampleBuilder::new().summary(row.title).value(Some(json!(problem))).build()
+}
+
+/// The headers that answers carry.
+fn add_headers(operation: &mut Operation) {
+    let text = |description: &str| {
+        HeaderBuilder::new()
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
+            .description(Some(description))
+            .build()
+    };
+    let detects = operation.operation_id.as_deref().is_some_and(|id| id.starts_with("detect"));
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(Response { headers, .. }) = response else { continue };
+        headers.insert("X-Request-Id".to_owned(), text("The request's id: the caller's own where it sent one.").into());
+        if status == "503" {
+            headers.insert("Retry-After".to_owned(), text("Seconds after which to try again.").into());
+        }
+        if detects && status == "200" {
+            headers.insert("X-Model-Version".to_owned(), text("The version of the model that answered.").into());
+        }
+    }
+}
+
+/// The JSON form prefilled with a photo that is found something in.
+fn add_request_example(operation: &mut Operation) {
+    let Some(RefOr::T(body)) = &mut operation.request_body else { return };
+    if let Some(RefOr::T(content)) = body.content.get_mut("application/json") {
+        content.example = Some(json!({ "image": BASE64_STANDARD.encode(EXAMPLE_PHOTO), "min_score": 0.3 }));
+    }
+}

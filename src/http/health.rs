@@ -1,0 +1,70 @@
+//! `GET /livez` and `GET /readyz`: is the process there, and would a photo be answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Extension, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::backend::Call;
+use crate::fault::Fault;
+use crate::http::Service;
+
+/// Probes come every few seconds and give up after one by default; the answer should be there before.
+const PROBE_TIME: Duration = Duration::from_millis(900);
+
+/// Is the process alive
+#[utoipa::path(
+    get,
+    path = "/livez",
+    operation_id = "livez",
+    tag = "health",
+    responses((status = 200, description = "It is.", body = Alive)),
+)]
+pub(super) async fn livez() -> Json<Alive> {
+    Json(Alive { status: "alive" })
+}
+
+/// Would a photo be answered
+///
+/// Ready means that the default model has a version AVAILABLE and that this version has answered a Predict.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "readyz",
+    tag = "health",
+    responses((status = 200, description = "It would.", body = Ready)),
+)]
+pub(super) async fn readyz(
+    State(service): State<Arc<Service>>,
+    Extension(mut call): Extension<Call>,
+) -> Result<Json<Ready>, Fault> {
+    call.deadline = call.deadline.at_most(PROBE_TIME);
+    let model = service.catalog.default_model();
+    let resolved = model.ready(&call).await?;
+    Ok(Json(Ready { status: "ready", model: model.name().to_owned(), version: resolved.version.to_string() }))
+}
+
+/// The process answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Alive {
+    /// Always `alive`.
+    #[schema(example = "alive")]
+    status: &'static str,
+}
+
+/// The default model answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Ready {
+    /// Always `ready`.
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// The default model.
+    #[schema(example = "nanodet-g")]
+    model: String,
+    /// The version that answers.
+    #[schema(example = "1")]
+    version: String,
+}

@@ -1,0 +1,454 @@
+//! Three request forms, one upload: a photo and the options that came with it.
+//!
+//! The body is read and bounded first, whatever its form, and taken apart on a core afterwards: base64 and boundaries
+//! of a large photo take milliseconds.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use mime::Mime;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::backend::Call;
+use crate::deadline::Deadline;
+use crate::detect::{NAMES, Param};
+use crate::fault::{Code, Fault};
+use crate::image::{Format, Limits};
+use crate::workers::Workers;
+
+/// The part and the field that hold the photo.
+const IMAGE: &str = "image";
+/// Room for options, part headers and boundaries beside the photo.
+const ROOM_BESIDE_IMAGE: usize = 64 << 10;
+/// Parts of a form: the photo and every option a few times over.
+const MAX_PARTS: usize = 64;
+/// A refused body is read to its end up to this many bytes and this long, because a client that is still sending when
+/// the connection closes sees a reset instead of the answer.
+const DRAIN_BYTES: usize = 256 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// A photo and the options that came with it, in the query or in the body.
+#[derive(Debug, PartialEq)]
+pub(super) struct Upload {
+    pub(super) image: Bytes,
+    pub(super) params: Vec<Param>,
+}
+
+/// How the photo is packed.
+#[derive(Debug, PartialEq)]
+enum Form {
+    Multipart { boundary: String },
+    Json,
+    Raw,
+    /// A type that says nothing of a photo but that clients send by default: taken if the bytes are an image.
+    Unsaid(String),
+}
+
+impl Upload {
+    /// Reads the whole request.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED_MEDIA_TYPE`, `PAYLOAD_TOO_LARGE`, `UPLOAD_TIMEOUT`, `MISSING_IMAGE`, or what is wrong in the form.
+    pub(super) async fn receive(request: Request, limits: &Limits, workers: &Workers, call: &Call) -> Result<Self, Fault> {
+        let (parts, body) = request.into_parts();
+        let mut body = body;
+        let form = match Form::of(&parts.headers) {
+            Ok(form) => form,
+            Err(fault) => {
+                drain(&mut body, &parts.headers, 0).await;
+                return Err(fault);
+            }
+        };
+        let mut params = query(parts.uri.query().unwrap_or_default());
+        let bytes = read(body, &parts.headers, form.limit(limits), limits, call.deadline).await?;
+        let (image, more) = match form {
+            Form::Raw => (bytes, Vec::new()),
+            Form::Unsaid(found) if !bytes.is_empty() && Format::sniff(&bytes).is_none() => {
+                return Err(unsupported(&found));
+            }
+            Form::Unsaid(_) => (bytes, Vec::new()),
+            Form::Json => workers.run(call.deadline, move || json(&bytes)).await?,
+            Form::Multipart { boundary } => {
+                workers.run(call.deadline, move || futures::executor::block_on(multipart(bytes, boundary))).await?
+            }
+        };
+        params.extend(more);
+        Ok(Self { image, params })
+    }
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Result<Self, Fault> {
+        let Some(value) = headers.get(header::CONTENT_TYPE) else {
+            return Ok(Self::Unsaid("no Content-Type".to_owned()));
+        };
+        let shown = || String::from_utf8_lossy(value.as_bytes()).chars().take(100).collect::<String>();
+        let mime: Mime =
+            value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| unsupported(&shown()))?;
+        match (mime.type_().as_str(), mime.subtype().as_str(), mime.suffix().map(|suffix| suffix.as_str())) {
+            ("multipart", "form-data", _) => {
+                let text = value.to_str().expect("parsed as text above");
+                let boundary = multer::parse_boundary(text).map_err(|error| {
+                    Fault::new(Code::InvalidMultipart, "Content-Type multipart/form-data names no boundary. Let the HTTP client write this header.")
+                        .caused_by(error)
+                })?;
+                Ok(Self::Multipart { boundary })
+            }
+            ("application", "json", _) | ("application", _, Some("json")) => Ok(Self::Json),
+            ("image", _, _) | ("application", "octet-stream", _) => Ok(Self::Raw),
+            // What curl sends with --data-binary unless told otherwise.
+            ("application", "x-www-form-urlencoded", _) => Ok(Self::Unsaid(shown())),
+            _ => Err(unsupported(&shown())),
+        }
+    }
+
+    /// How many bytes a body of this form may have, so that an image of the limit fits in.
+    fn limit(&self, limits: &Limits) -> usize {
+        match self {
+            Self::Raw | Self::Unsaid(_) => limits.max_bytes,
+            Self::Multipart { .. } => limits.max_bytes + ROOM_BESIDE_IMAGE,
+            // Base64 is four thirds, and line breaks every 64 characters are tolerated.
+            Self::Json => limits.max_bytes / 3 * 4 + limits.max_bytes / 24 + ROOM_BESIDE_IMAGE,
+        }
+    }
+}
+
+fn unsupported(found: &str) -> Fault {
+    let detail = format!(
+        "The request has {found}. Send multipart/form-data with part `image`, application/json with field `image`, or the raw image as image/* or application/octet-stream."
+    );
+    Fault::new(Code::UnsupportedMediaType, detail)
+}
+
+/// The options in a query.
+fn query(text: &str) -> Vec<Param> {
+    form_urlencoded::parse(text.as_bytes()).map(|(name, value)| Param::text(name, value)).collect()
+}
+
+/// The body in one piece, no longer than the limit.
+async fn read(mut body: Body, headers: &HeaderMap, limit: usize, limits: &Limits, deadline: Deadline) -> Result<Bytes, Fault> {
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if let Some(declared) = declared.filter(|&declared| declared > limit as u64) {
+        drain(&mut body, headers, 0).await;
+        return Err(too_large(&format!("{declared} bytes"), limits));
+    }
+    // Room is taken as bytes arrive: a declared length is only a promise.
+    let mut bytes = BytesMut::new();
+    let mut stream = body.into_data_stream();
+    loop {
+        let chunk = deadline.bound(stream.next()).await.map_err(|_| {
+            let detail = format!("The upload stopped at {} bytes and did not finish before the request's deadline.", bytes.len());
+            Fault::new(Code::UploadTimeout, detail)
+        })?;
+        match chunk {
+            None => return Ok(bytes.freeze()),
+            Some(Ok(chunk)) if bytes.len() + chunk.len() > limit => {
+                let seen = bytes.len() + chunk.len();
+                drop(bytes);
+                drain(&mut Body::from_stream(stream), headers, seen).await;
+                return Err(too_large(&format!("more than {limit} bytes"), limits));
+            }
+            Some(Ok(chunk)) if bytes.is_empty() => {
+                let expected = declared.map_or(chunk.len(), |declared| (declared as usize).min(1 << 20));
+                bytes.reserve(expected.max(chunk.len()));
+                bytes.extend_from_slice(&chunk);
+            }
+            Some(Ok(chunk)) => bytes.extend_from_slice(&chunk),
+            Some(Err(error)) => {
+                return Err(Fault::new(Code::InvalidRequest, "The body could not be read to its end.").caused_by(error));
+            }
+        }
+    }
+}
+
+fn too_large(found: &str, limits: &Limits) -> Fault {
+    let max = limits.max_bytes;
+    let detail = format!("The body has {found}; this server accepts images up to {max} bytes ({:.1} MiB).", max as f64 / f64::from(1 << 20));
+    Fault::new(Code::PayloadTooLarge, detail).with("max_bytes", max)
+}
+
+/// Reads and drops the rest of a body that is refused. A client that waits for 100 Continue has not sent it.
+async fn drain(body: &mut Body, headers: &HeaderMap, seen: usize) {
+    if headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let rest = async {
+        let mut seen = seen;
+        let mut stream = std::mem::take(body).into_data_stream();
+        while let Some(Ok(chunk)) = stream.next().await {
+            seen += chunk.len();
+            if seen > DRAIN_BYTES {
+                return;
+            }
+        }
+    };
+    // Whether it ended or not, the answer is the same.
+    let _ = Deadline::after(DRAIN_TIME).bound(rest).await;
+}
+
+/// The photo and the options of a form.
+async fn multipart(body: Bytes, boundary: String) -> Result<(Bytes, Vec<Param>), Fault> {
+    let malformed = |error: multer::Error| {
+        Fault::new(Code::InvalidMultipart, format!("The multipart body cannot be read: {error}.")).caused_by(error)
+    };
+    let stream = futures::stream::once(std::future::ready(Ok::<_, std::convert::Infallible>(body)));
+    let mut form = multer::Multipart::new(stream, boundary);
+    let (mut image, mut params, mut names) = (None, Vec::new(), Vec::new());
+    while let Some(part) = form.next_field().await.map_err(malformed)? {
+        if names.len() == MAX_PARTS {
+            return Err(Fault::new(Code::InvalidMultipart, format!("The form has more than {MAX_PARTS} parts.")));
+        }
+        let name = part.name().unwrap_or_default().to_owned();
+        let is_file = part.file_name().is_some();
+        names.push(if name.is_empty() { "(unnamed)".to_owned() } else { name.chars().take(60).collect() });
+        let content = part.bytes().await.map_err(malformed)?;
+        if name == IMAGE {
+            if image.replace(content).is_some() {
+                return Err(Fault::new(Code::InvalidMultipart, "The form has two parts `image`; one photo is detected at a time."));
+            }
+        } else if !is_file || NAMES.contains(&name.as_str()) {
+            let text = String::from_utf8(content.to_vec()).map_err(|error| {
+                Fault::new(Code::InvalidMultipart, format!("Part '{}' is not UTF-8 text.", names[names.len() - 1])).caused_by(error)
+            })?;
+            params.push(Param::text(name, text));
+        }
+    }
+    match image {
+        Some(image) if !image.is_empty() => Ok((image, params)),
+        Some(_) => Err(Fault::new(Code::MissingImage, "Part `image` is empty: no file was chosen.")),
+        None => {
+            let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Err(Fault::new(Code::MissingImage, format!("The form has no part `image`. Parts found: {found}.")))
+        }
+    }
+}
+
+/// The photo and the options of a JSON object.
+fn json(body: &[u8]) -> Result<(Bytes, Vec<Param>), Fault> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(Fault::new(Code::MissingImage, "The body is empty. Send {\"image\": \"<base64>\"}."));
+    }
+    let malformed = |error: serde_json::Error| {
+        Fault::new(Code::InvalidJson, format!("The body is not the JSON object that is expected: {error}.")).caused_by(error)
+    };
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let object = Object.deserialize(&mut deserializer).map_err(malformed)?;
+    deserializer.end().map_err(malformed)?;
+    let params = object.options.into_iter().map(|(name, value)| Param::json(name, value)).collect();
+    match object.image {
+        Some(text) if !text.trim().is_empty() => Ok((base64(&text)?, params)),
+        Some(_) => Err(Fault::new(Code::MissingImage, "Field `image` is empty.")),
+        None => Err(Fault::new(Code::MissingImage, "The JSON object has no field `image`.")),
+    }
+}
+
+/// Reads the object without copying the photo's base64 out of the body, which it is nearly all of.
+struct Object;
+
+#[derive(Default)]
+struct Fields<'de> {
+    image: Option<Cow<'de, str>>,
+    options: Vec<(String, Value)>,
+}
+
+impl<'de> DeserializeSeed<'de> for Object {
+    type Value = Fields<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Fields<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with the field \"image\"")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(name) = map.next_key::<String>()? {
+            if name != IMAGE {
+                fields.options.push((name, map.next_value()?));
+            } else if fields.image.is_some() {
+                return Err(A::Error::duplicate_field(IMAGE));
+            } else {
+                fields.image = map.next_value_seed(Text)?;
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// A string borrowed from the body where it has no escapes, or null.
+struct Text;
+
+impl<'de> DeserializeSeed<'de> for Text {
+    type Value = Option<Cow<'de, str>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Text {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("field \"image\" to be a base64 string")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(text.to_owned())))
+    }
+}
+
+/// Both alphabets, padding or none, as people's encoders differ.
+const TOLERANT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, TOLERANT);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, TOLERANT);
+
+/// A file from base64, alone or as a `data:` URI; line breaks are skipped.
+fn base64(text: &str) -> Result<Bytes, Fault> {
+    let text = payload(text.trim())?;
+    let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n' | b'\t');
+    let compact: Cow<'_, [u8]> = if text.bytes().any(|byte| is_break(&byte)) {
+        Cow::Owned(text.bytes().filter(|byte| !is_break(byte)).collect())
+    } else {
+        Cow::Borrowed(text.as_bytes())
+    };
+    let engine = if compact.iter().any(|byte| matches!(byte, b'-' | b'_')) { &URL_SAFE } else { &STANDARD };
+    match engine.decode(&compact) {
+        Ok(file) => Ok(file.into()),
+        Err(error) => {
+            let hint = if compact.contains(&b' ') {
+                " A space stands where '+' stood before the text was form-decoded: send JSON, or use the URL-safe alphabet."
+            } else {
+                ""
+            };
+            Err(Fault::new(Code::InvalidBase64, format!("Field `image` is not valid base64: {error}.{hint}")).caused_by(error))
+        }
+    }
+}
+
+/// What follows `data:image/jpeg;base64,`.
+fn payload(text: &str) -> Result<&str, Fault> {
+    if !text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:")) {
+        return Ok(text);
+    }
+    let wrong = || Fault::new(Code::InvalidBase64, "Field `image` is a data: URI without `;base64,`.");
+    let (head, payload) = text.split_once(',').ok_or_else(wrong)?;
+    let is_base64 = head.rsplit(';').next().is_some_and(|last| last.trim().eq_ignore_ascii_case("base64"));
+    if is_base64 { Ok(payload.trim_start()) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_write_base64_gives_the_same_file() {
+        // Bytes whose base64 has both special characters and padding.
+        let file = [0xfb, 0xef, 0xbe, 0xff, 0xfe];
+        for text in [
+            "++++//4=",
+            "++++//4",
+            "----__4=",
+            "----__4",
+            "++++\r\n//4=\n",
+            "  ++++//4=  ",
+            "data:image/png;base64,++++//4=",
+            "DATA:image/png;charset=x;BASE64, ++++//4",
+            "data:;base64,----__4",
+        ] {
+            assert_eq!(base64(text).expect(text), file[..], "{text}");
+        }
+        for text in ["++++/ /4=", "*", "data:image/png,++++", "data:image/png;base64", "+-+-", "ä"] {
+            assert_eq!(base64(text).expect_err(text).code(), Code::InvalidBase64, "{text}");
+        }
+        let spaced = base64("++++/ /4=").expect_err("a space");
+        assert!(spaced.detail().contains("form-decoded"), "{spaced}");
+    }
+
+    #[test]
+    fn json_keeps_the_options_and_names_what_is_wrong() {
+        let (image, params) = json(br#"{"min_score": 0.5, "image": "AQID", "classes": ["cat"]}"#).expect("fine");
+        assert_eq!(image[..], [1, 2, 3]);
+        let expected = [Param::json("min_score", 0.5.into()), Param::json("classes", vec!["cat"].into())];
+        assert_eq!(params, expected);
+        let (escaped, _) = json(br#"{"image": "A\u0051ID"}"#).expect("escapes are fine");
+        assert_eq!(escaped[..], [1, 2, 3]);
+
+        for (body, code) in [
+            (&b"{"[..], Code::InvalidJson),
+            (b"[]", Code::InvalidJson),
+            (b"\xff", Code::InvalidJson),
+            (br#"{"image": 7}"#, Code::InvalidJson),
+            (br#"{"image": "AQID"} x"#, Code::InvalidJson),
+            (br#"{"image": "AQID", "image": "AQID"}"#, Code::InvalidJson),
+            (b" ", Code::MissingImage),
+            (b"{}", Code::MissingImage),
+            (br#"{"image": null}"#, Code::MissingImage),
+            (br#"{"image": " "}"#, Code::MissingImage),
+            (br#"{"image": "%"}"#, Code::InvalidBase64),
+        ] {
+            let fault = json(body).expect_err("refused");
+            assert_eq!(fault.code(), code, "{}", String::from_utf8_lossy(body));
+        }
+        let deep = format!("{{\"image\": \"AQID\", \"classes\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(json(deep.as_bytes()).expect_err("too deep").code(), Code::InvalidJson);
+    }
+
+    fn form(body: &str) -> Result<(Bytes, Vec<Param>), Fault> {
+        let body = body.replace('\n', "\r\n");
+        futures::executor::block_on(multipart(Bytes::from(body), "b".to_owned()))
+    }
+
+    #[test]
+    fn forms_as_real_clients_send_them() {
+        let (image, params) = form(concat!(
+            "--b\nContent-Disposition: form-data; name=\"min_score\"\n\n0.5\n",
+            "--b\nContent-Disposition: form-data; name=\"image\"; filename=\"テスト.jpg\"\n\nphoto\n",
+            "--b\nContent-Disposition: form-data; name=\"classes\"\n\ncat\n--b--\n"
+        ))
+        .expect("no type on the part, a Japanese name, options around it");
+        assert_eq!(image[..], b"photo"[..]);
+        assert_eq!(params, [Param::text("min_score", "0.5"), Param::text("classes", "cat")]);
+
+        let bare = form("--b\nContent-Disposition: form-data; name=\"image\"\n\nphoto\n--b--\n").expect("no file name");
+        assert_eq!(bare.0[..], b"photo"[..]);
+    }
+
+    #[test]
+    fn forms_without_a_photo_say_what_they_had() {
+        let fault = form("--b\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\n\nx\n--b--\n").expect_err("file");
+        assert_eq!((fault.code(), fault.detail()), (Code::MissingImage, "The form has no part `image`. Parts found: file."));
+        let empty = form("--b\nContent-Disposition: form-data; name=\"image\"; filename=\"\"\n\n\n--b--\n");
+        assert_eq!(empty.expect_err("empty").code(), Code::MissingImage);
+        assert_eq!(form("--b\nContent-Disposition: form-data; name=\"image\"\n\nx").expect_err("cut").code(), Code::InvalidMultipart);
+        assert_eq!(form("nonsense").expect_err("no boundary").code(), Code::InvalidMultipart);
+        let many = "--b\nContent-Disposition: form-data; name=\"classes\"\n\ncat\n".repeat(65) + "--b--\n";
+        assert_eq!(form(&many).expect_err("too many").code(), Code::InvalidMultipart);
+    }
+}

@@ -1,0 +1,88 @@
+//! Making a photo the size that a model takes.
+
+use std::borrow::Cow;
+
+use fast_image_resize::images::{CroppedImageMut, Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use super::rgb::Rgb;
+use crate::geometry::Letterbox;
+
+/// The photo laid onto the canvas: resized to `content` at the upper left, `pad` everywhere else.
+///
+/// Resizing is bilinear and antialiased: shrinking averages over all pixels that fall together, as Pillow does and
+/// plain bilinear sampling does not. The photo itself is lent out where nothing changes. It may be decoded at a reduced
+/// scale: only its aspect has to be that of `letterbox.photo`.
+pub fn fit<'a>(photo: &'a Rgb, letterbox: &Letterbox, pad: [u8; 3]) -> Cow<'a, Rgb> {
+    let Letterbox { content, canvas, .. } = *letterbox;
+    if content == photo.size() && canvas == content {
+        return Cow::Borrowed(photo);
+    }
+    let mut fitted = Rgb::filled(canvas, pad);
+    if content == photo.size() {
+        let (from, to) = (content.width as usize, canvas.width as usize);
+        for (row, source) in fitted.pixels_mut().chunks_exact_mut(to).zip(photo.pixels().chunks_exact(from)) {
+            row[..from].copy_from_slice(source);
+        }
+        return Cow::Owned(fitted);
+    }
+    let source = ImageRef::new(photo.size().width, photo.size().height, photo.data(), PixelType::U8x3)
+        .expect("a picture has all of its bytes");
+    let mut image = Image::from_vec_u8(canvas.width, canvas.height, fitted.into_data(), PixelType::U8x3)
+        .expect("a picture has all of its bytes");
+    let mut window = CroppedImageMut::new(&mut image, 0, 0, content.width, content.height)
+        .expect("the content of a letterbox lies on its canvas");
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    Resizer::new().resize(&source, &mut window, &options).expect("both pictures are RGB8");
+    Cow::Owned(Rgb::new(canvas, image.into_vec()).expect("resizing keeps the canvas"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Size;
+    use proptest::prelude::*;
+
+    const PAD: [u8; 3] = [114, 115, 116];
+    const RED: [u8; 3] = [250, 3, 9];
+
+    #[test]
+    fn a_photo_that_fits_is_lent_and_not_copied() {
+        let photo = Rgb::filled(Size::new(40, 30), RED);
+        let letterbox = Letterbox::shrunk(photo.size(), 100);
+        assert!(matches!(fit(&photo, &letterbox, PAD), Cow::Borrowed(same) if std::ptr::eq(same, &raw const photo)));
+    }
+
+    #[test]
+    fn padding_alone_leaves_every_pixel_as_it_is() {
+        let photo = Rgb::new(Size::new(2, 1), vec![1, 2, 3, 4, 5, 6]).unwrap();
+        let letterbox = Letterbox { photo: photo.size(), content: photo.size(), canvas: Size::new(3, 2) };
+        let fitted = fit(&photo, &letterbox, PAD);
+        assert_eq!(fitted.pixels(), [[1, 2, 3], [4, 5, 6], PAD, PAD, PAD, PAD]);
+    }
+
+    #[test]
+    fn shrinking_averages_instead_of_dropping_pixels() {
+        let stripes: Vec<u8> = (0..64 * 64).flat_map(|at| [if at % 2 == 0 { 0 } else { 255 }; 3]).collect();
+        let photo = Rgb::new(Size::new(64, 64), stripes).unwrap();
+        let fitted = fit(&photo, &Letterbox::inside(photo.size(), Size::new(8, 8)), PAD).into_owned();
+        assert!(fitted.data().iter().all(|value| (100..=155).contains(value)), "{:?}", fitted.data());
+    }
+
+    proptest! {
+        #[test]
+        fn the_content_is_covered_and_the_rest_is_padding(
+            width in 1u32..300, height in 1u32..300, canvas_width in 1u32..200, canvas_height in 1u32..200,
+        ) {
+            let photo = Rgb::filled(Size::new(width, height), RED);
+            let letterbox = Letterbox::inside(photo.size(), Size::new(canvas_width, canvas_height));
+            let fitted = fit(&photo, &letterbox, PAD);
+            prop_assert_eq!(fitted.size(), letterbox.canvas);
+            for (at, pixel) in fitted.pixels().iter().enumerate() {
+                let (x, y) = (at as u32 % canvas_width, at as u32 / canvas_width);
+                let inside = x < letterbox.content.width && y < letterbox.content.height;
+                prop_assert_eq!(*pixel, if inside { RED } else { PAD }, "at {}, {}", x, y);
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! spotter: a photo goes in, labelled boxes in pixels of that photo come out.
+//!
+//! Reading order, each layer using only those before it:
+//!
+//! 1. [`fault`], [`geometry`], [`tensor`], [`deadline`], [`request_id`], [`workers`]: the words everything is said in.
+//! 2. [`image`]: an uploaded file becomes upright RGB pixels, or a clear refusal.
+//! 3. [`model`]: signatures, label maps, and the adapters that know how a kind of detector reads.
+//! 4. [`backend`]: where models run, in this process or behind TensorFlow Serving.
+//! 5. [`detect`]: the pipeline that joins them.
+//! 6. [`http`]: the REST front, its documents and its page of problems.
+//! 7. [`config`], [`app`], [`cli`]: settings, assembly, commands.
+//!
+//! docs/ARCHITECTURE.md follows one photo through all of it.
+
+pub mod app;
+pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod deadline;
+pub mod detect;
+pub mod fault;
+pub mod geometry;
+pub mod http;
+pub mod image;
+pub mod model;
+pub mod request_id;
+pub mod tensor;
+pub mod workers;

@@ -1,0 +1,190 @@
+//! How the answer of a kind of model reads.
+//!
+//! An adapter is chosen from the signature alone; nobody types keys. A new kind of model is one more file here and one
+//! more line in [`choose`].
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::fault::{Code, Fault};
+use crate::geometry::{Canvas, Rect, Size};
+use crate::model::input::Input;
+use crate::model::labels::ClassId;
+use crate::model::signature::Signature;
+use crate::tensor::{Tensor, TensorSpec, show_shape};
+
+mod nanodet;
+mod tf_detection;
+mod yolox;
+
+/// A kind of model: what it takes, what to ask it for, and how to read what it answers.
+pub trait Adapter: fmt::Debug + Send + Sync {
+    /// The kind, as people call it: `TF Object Detection`.
+    fn kind(&self) -> &'static str;
+
+    /// What the model takes.
+    fn input(&self) -> &Input;
+
+    /// The outputs to ask for; everything else would be computed and sent for nothing.
+    fn outputs(&self) -> &[String];
+
+    /// How many classes the model tells apart, where the signature says so.
+    fn classes(&self) -> Option<usize>;
+
+    /// The boxes that score at least `min_score`, best first, in pixels of a canvas of this size.
+    ///
+    /// # Errors
+    /// `MODEL_CONTRACT` where an output is missing or has another shape than the signature promised.
+    fn interpret(&self, outputs: &Outputs, canvas: Size, min_score: f32) -> Result<Vec<Candidate>, Fault>;
+}
+
+/// How a model names a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// By an id of the label map.
+    Id(ClassId),
+    /// By its place in the label map, from 0.
+    Index(usize),
+}
+
+/// One box as the model sees it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// What.
+    pub class: Class,
+    /// How sure, 0..1; never NaN.
+    pub score: f32,
+    /// Where, in pixels of the canvas.
+    pub rect: Rect<Canvas>,
+}
+
+impl Candidate {
+    /// Descending by score; ties by class and place, so that equal inputs give equal answers.
+    pub fn best_first(&self, other: &Self) -> Ordering {
+        let place = |c: &Self| [c.rect.x_min, c.rect.y_min, c.rect.x_max, c.rect.y_max];
+        other.score.total_cmp(&self.score).then_with(|| self.class.cmp(&other.class)).then_with(|| {
+            let pairs = place(self).into_iter().zip(place(other));
+            pairs.map(|(a, b)| a.total_cmp(&b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        })
+    }
+}
+
+/// What a model answered, by output key.
+#[derive(Debug, Default)]
+pub struct Outputs(HashMap<String, Tensor>);
+
+impl Outputs {
+    /// The numbers of an output and its shape.
+    ///
+    /// # Errors
+    /// `MODEL_CONTRACT` where it is missing or holds no numbers.
+    pub fn numbers(&self, key: &str) -> Result<(&[usize], &[f32]), Fault> {
+        let tensor = self.0.get(key).ok_or_else(|| broken(format!("the answer has no output '{key}'")))?;
+        let numbers = tensor.numbers().ok_or_else(|| broken(format!("output '{key}' holds no numbers")))?;
+        Ok((tensor.shape(), numbers))
+    }
+
+    /// The numbers of an output that must have exactly this shape.
+    ///
+    /// # Errors
+    /// `MODEL_CONTRACT` where it is missing, holds no numbers, or has another shape.
+    pub fn shaped(&self, key: &str, expected: &[usize]) -> Result<&[f32], Fault> {
+        let (shape, numbers) = self.numbers(key)?;
+        if shape == expected {
+            Ok(numbers)
+        } else {
+            let (found, expected) = (show_shape(shape), show_shape(expected));
+            Err(broken(format!("output '{key}' has shape {found} where {expected} was expected")))
+        }
+    }
+
+    /// The outputs and their tensors.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(key, tensor)| (key.as_str(), tensor))
+    }
+}
+
+impl FromIterator<(String, Tensor)> for Outputs {
+    fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(outputs: I) -> Self {
+        Self(outputs.into_iter().collect())
+    }
+}
+
+/// An answer that does not read as the signature promised. What was wrong with it goes to the log: a client can do
+/// nothing with it.
+fn broken(cause: String) -> Fault {
+    Fault::new(Code::ModelContract, "The model's answer does not have the form its signature promised.").caused_by(cause)
+}
+
+/// A signature that no adapter understands.
+#[derive(Debug, thiserror::Error)]
+#[error("no adapter fits the signature. Found: {found}. {}", tried.join(" "))]
+pub struct Unfit {
+    found: String,
+    tried: Vec<String>,
+}
+
+/// The adapter that understands this signature.
+///
+/// # Errors
+/// What was found and what each adapter would have needed.
+pub fn choose(signature: &Signature) -> Result<Box<dyn Adapter>, Unfit> {
+    let kinds: [fn(&Signature) -> Result<Box<dyn Adapter>, String>; 3] =
+        [tf_detection::recognise, nanodet::recognise, yolox::recognise];
+    let mut tried = Vec::new();
+    for recognise in kinds {
+        match recognise(signature) {
+            Ok(adapter) => return Ok(adapter),
+            Err(reason) => tried.push(reason),
+        }
+    }
+    Err(Unfit { found: signature.to_string(), tried })
+}
+
+/// The only input of a signature.
+fn only_input(signature: &Signature) -> Option<(&str, &TensorSpec)> {
+    let mut inputs = signature.inputs.iter();
+    match (inputs.next(), inputs.next()) {
+        (Some((key, spec)), None) => Some((key, spec)),
+        _ => None,
+    }
+}
+
+/// Height and width of a float input `[1, 3, H, W]` whose size is fixed, as the ONNX detectors have it.
+fn fixed_planes(spec: &TensorSpec) -> Option<Size> {
+    match (spec.dtype, spec.axes.as_deref()?) {
+        (crate::tensor::DType::F32, [Some(1) | None, Some(3), Some(height), Some(width)]) => {
+            Some(Size::new(u32::try_from(*width).ok()?, u32::try_from(*height).ok()?))
+        }
+        _ => None,
+    }
+}
+
+/// The cells of a detector's grid at one stride, row by row: `(column, row)`.
+fn cells(canvas: Size, stride: u32) -> impl Iterator<Item = (u32, u32)> {
+    let (columns, rows) = (canvas.width.div_ceil(stride), canvas.height.div_ceil(stride));
+    (0..rows).flat_map(move |row| (0..columns).map(move |column| (column, row)))
+}
+
+/// How many cells [`cells`] yields.
+fn cell_count(canvas: Size, stride: u32) -> usize {
+    (canvas.width.div_ceil(stride) * canvas.height.div_ceil(stride)) as usize
+}
+
+/// The strides of the three levels that these detectors have.
+const STRIDES: [u32; 3] = [8, 16, 32];
+
+/// The highest of the scores and its place; NaN never wins.
+fn best_class(scores: &[f32]) -> Option<(usize, f32)> {
+    let mut best = None;
+    for (index, &score) in scores.iter().enumerate() {
+        if best.map_or(!score.is_nan(), |(_, highest)| score > highest) {
+            best = Some((index, score));
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests;

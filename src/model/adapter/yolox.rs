@@ -1,0 +1,104 @@
+//! YOLOX: one tensor of rows, one row a cell of the three grids.
+//!
+//! Source of the layout: Megvii-BaseDetection/YOLOX, `yolo_head.py` and `onnx_inference.py`.
+//! Input float32 `[1, 3, H, W]`, BGR, 0..255 as they are, letterboxed to the upper left with grey 114.
+//! Output `[1, N, 5 + C]`, N the cells of strides 8, 16, 32 in this order: x and y of the centre in cells from the
+//! cell's own corner, width and height as logarithms in strides, objectness, C classes; the last two already sigmoid.
+
+use crate::fault::Fault;
+use crate::geometry::{Rect, Size};
+use crate::model::adapter::{
+    Adapter, Candidate, Class, Outputs, STRIDES, best_class, cell_count, cells, fixed_planes, only_input,
+};
+use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Samples};
+use crate::model::nms;
+use crate::model::signature::Signature;
+
+const PAD: u8 = 114;
+const IOU: f32 = 0.45;
+/// Columns before the classes: x, y, width, height, objectness.
+const BEFORE_CLASSES: usize = 5;
+
+#[derive(Debug)]
+struct YoloX {
+    input: Input,
+    canvas: Size,
+    rows: usize,
+    classes: usize,
+    outputs: Vec<String>,
+}
+
+/// Reads the signature, or says what it lacks.
+pub(super) fn recognise(signature: &Signature) -> Result<Box<dyn Adapter>, String> {
+    const NEEDS: &str = "YOLOX needs one input float32 [1, 3, H, W] and one output [1, N, 5 + classes], N being the cells \
+                         of the strides 8, 16 and 32 together.";
+    read(signature).map(|adapter| Box::new(adapter) as _).ok_or_else(|| NEEDS.to_owned())
+}
+
+fn read(signature: &Signature) -> Option<YoloX> {
+    let (key, spec) = only_input(signature)?;
+    let canvas = fixed_planes(spec)?;
+    let mut outputs = signature.outputs.iter();
+    let (Some((output, spec)), None) = (outputs.next(), outputs.next()) else { return None };
+    let &[_, Some(rows), Some(columns)] = spec.axes.as_deref()? else { return None };
+    let expected: usize = STRIDES.iter().map(|&stride| cell_count(canvas, stride)).sum();
+    if rows != expected || columns <= BEFORE_CLASSES {
+        return None;
+    }
+    let form = Form::Pixels(Pixels {
+        canvas: CanvasSize::Fixed(canvas),
+        samples: Samples::PLAIN_F32,
+        layout: Layout::Nchw,
+        channels: Channels::Bgr,
+        pad: [PAD; 3],
+    });
+    Some(YoloX {
+        input: Input { key: key.to_owned(), form },
+        canvas,
+        rows,
+        classes: columns - BEFORE_CLASSES,
+        outputs: vec![output.clone()],
+    })
+}
+
+impl Adapter for YoloX {
+    fn kind(&self) -> &'static str {
+        "YOLOX"
+    }
+
+    fn input(&self) -> &Input {
+        &self.input
+    }
+
+    fn outputs(&self) -> &[String] {
+        &self.outputs
+    }
+
+    fn classes(&self) -> Option<usize> {
+        Some(self.classes)
+    }
+
+    fn interpret(&self, outputs: &Outputs, _: Size, min_score: f32) -> Result<Vec<Candidate>, Fault> {
+        let columns = BEFORE_CLASSES + self.classes;
+        let rows = outputs.shaped(&self.outputs[0], &[1, self.rows, columns])?;
+        let grid = STRIDES.iter().flat_map(|&stride| cells(self.canvas, stride).map(move |cell| (cell, stride as f32)));
+        let mut candidates = Vec::new();
+        for (((column, row), stride), values) in grid.zip(rows.chunks_exact(columns)) {
+            let (place, scores) = values.split_at(BEFORE_CLASSES);
+            let &[x, y, width, height, objectness] = place else { unreachable!("split at five") };
+            let Some((index, class_score)) = best_class(scores) else { continue };
+            let score = objectness * class_score;
+            // A NaN score fails this comparison as well.
+            if !(score >= min_score) {
+                continue;
+            }
+            let (x, y) = ((x + column as f32) * stride, (y + row as f32) * stride);
+            let (half_width, half_height) = (width.exp() * stride / 2.0, height.exp() * stride / 2.0);
+            let rect = Rect::new(x - half_width, y - half_height, x + half_width, y + half_height);
+            if rect.is_finite() {
+                candidates.push(Candidate { class: Class::Index(index), score: score.min(1.0), rect });
+            }
+        }
+        Ok(nms::suppress(candidates, IOU))
+    }
+}

@@ -1,0 +1,227 @@
+//! What a model takes, and how a photo becomes just that.
+
+use bytes::Bytes;
+
+use crate::fault::Fault;
+use crate::geometry::{Letterbox, Size};
+use crate::image::encode::{self, Picture};
+use crate::image::{Rgb, fit};
+use crate::tensor::{Tensor, Values};
+
+/// The one picture input of a detector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    /// The key in the signature.
+    pub key: String,
+    /// What goes there.
+    pub form: Form,
+}
+
+/// In which form a model takes a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Form {
+    /// A whole JPEG or PNG file as a string tensor `[1]`; the model decodes it, and ignores EXIF.
+    Encoded,
+    /// Pixels.
+    Pixels(Pixels),
+}
+
+/// How pixels are laid out in a tensor with a leading batch axis of 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pixels {
+    /// The canvas the photo is laid on.
+    pub canvas: CanvasSize,
+    /// What a sample is.
+    pub samples: Samples,
+    /// The order of the axes.
+    pub layout: Layout,
+    /// The order of the channels.
+    pub channels: Channels,
+    /// The colour of the canvas outside the photo, in RGB.
+    pub pad: [u8; 3],
+}
+
+/// The size of the canvas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CanvasSize {
+    /// Exactly this; the rest of it is padded.
+    Fixed(Size),
+    /// The photo's own, shrunk where a side is longer than the service's `max_side`.
+    OfThePhoto,
+}
+
+/// What a sample is, made from a byte `x` of the picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Samples {
+    /// `x` as uint8.
+    U8,
+    /// `(x - mean) / std` as float32, per channel in the model's own channel order.
+    F32 {
+        /// Subtracted first.
+        mean: [f32; 3],
+        /// Divided by then.
+        std: [f32; 3],
+    },
+}
+
+impl Samples {
+    /// `x` as float32, 0..255.
+    pub const PLAIN_F32: Self = Self::F32 { mean: [0.0; 3], std: [1.0; 3] };
+}
+
+/// The order of the axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `[1, height, width, 3]`
+    Nhwc,
+    /// `[1, 3, height, width]`
+    Nchw,
+}
+
+/// The order of the channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is its own name")]
+pub enum Channels {
+    Rgb,
+    Bgr,
+}
+
+/// A photo in the model's own terms, with the way back.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What is sent.
+    pub tensor: Tensor,
+    /// How the photo lies on the model's canvas.
+    pub letterbox: Letterbox,
+}
+
+impl Pixels {
+    /// The photo as the tensor this input wants; no side of it longer than `max_side` where the model leaves the size open.
+    pub fn prepare(&self, photo: &Rgb, max_side: u32) -> Prepared {
+        let letterbox = match self.canvas {
+            CanvasSize::Fixed(canvas) => Letterbox::inside(photo.size(), canvas),
+            CanvasSize::OfThePhoto => Letterbox::shrunk(photo.size(), max_side),
+        };
+        let canvas = fit::fit(photo, &letterbox, self.pad);
+        Prepared { tensor: self.tensor(&canvas), letterbox }
+    }
+
+    /// A grey picture of this input's size, for a Predict whose answer does not matter. An open size becomes 64 x 64.
+    pub fn blank(&self) -> Tensor {
+        let size = match self.canvas {
+            CanvasSize::Fixed(size) => size,
+            CanvasSize::OfThePhoto => Size::new(64, 64),
+        };
+        self.tensor(&Rgb::filled(size, [128; 3]))
+    }
+
+    fn tensor(&self, canvas: &Rgb) -> Tensor {
+        let Size { width, height } = canvas.size();
+        let (width, height) = (width as usize, height as usize);
+        let shape = match self.layout {
+            Layout::Nhwc => vec![1, height, width, 3],
+            Layout::Nchw => vec![1, 3, height, width],
+        };
+        let source = |channel: usize| match self.channels {
+            Channels::Rgb => channel,
+            Channels::Bgr => 2 - channel,
+        };
+        let values = match self.samples {
+            Samples::U8 => Values::U8(match (self.layout, self.channels) {
+                (Layout::Nhwc, Channels::Rgb) => Bytes::copy_from_slice(canvas.data()),
+                _ => self.arrange(canvas.data(), |channel, pixel| pixel[source(channel)]).into(),
+            }),
+            Samples::F32 { mean, std } => {
+                let scale = std.map(|std| 1.0 / std);
+                Values::F32(self.arrange(canvas.data(), |channel, pixel| {
+                    (f32::from(pixel[source(channel)]) - mean[channel]) * scale[channel]
+                }))
+            }
+        };
+        Tensor::new(shape, values).expect("a canvas has three samples a pixel")
+    }
+
+    /// Every sample in the order of the layout.
+    fn arrange<T>(&self, data: &[u8], sample: impl Fn(usize, &[u8]) -> T) -> Vec<T> {
+        let mut samples = Vec::with_capacity(data.len());
+        match self.layout {
+            Layout::Nhwc => {
+                for pixel in data.chunks_exact(3) {
+                    samples.extend((0..3).map(|channel| sample(channel, pixel)));
+                }
+            }
+            Layout::Nchw => {
+                for channel in 0..3 {
+                    samples.extend(data.chunks_exact(3).map(|pixel| sample(channel, pixel)));
+                }
+            }
+        }
+        samples
+    }
+}
+
+/// A whole encoded picture as a string tensor `[1]`, its pixels being the photo's.
+pub fn encoded(file: Bytes, photo: Size) -> Prepared {
+    let tensor = Tensor::new(vec![1], Values::String(vec![file])).expect("one string fills [1]");
+    Prepared { tensor, letterbox: Letterbox { photo, content: photo, canvas: photo } }
+}
+
+/// A small grey JPEG, for a Predict whose answer does not matter.
+pub fn blank_encoded() -> Result<Tensor, Fault> {
+    let size = Size::new(64, 64);
+    Ok(encoded(encode::encode(&Rgb::filled(size, [128; 3]), Picture::Jpeg)?, size).tensor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_pixels() -> Rgb {
+        Rgb::new(Size::new(2, 1), vec![10, 20, 30, 40, 50, 60]).expect("two pixels")
+    }
+
+    #[test]
+    fn samples_are_laid_out_as_the_model_wants() {
+        let pixels = |samples, layout, channels| Pixels {
+            canvas: CanvasSize::OfThePhoto,
+            samples,
+            layout,
+            channels,
+            pad: [0; 3],
+        };
+        let tensor = |pixels: Pixels| pixels.prepare(&two_pixels(), 1024).tensor;
+
+        let plain = tensor(pixels(Samples::U8, Layout::Nhwc, Channels::Rgb));
+        assert_eq!(plain.shape(), [1, 1, 2, 3]);
+        assert_eq!(plain.values(), &Values::U8(Bytes::from_static(&[10, 20, 30, 40, 50, 60])));
+
+        let swapped = tensor(pixels(Samples::U8, Layout::Nhwc, Channels::Bgr));
+        assert_eq!(swapped.values(), &Values::U8(Bytes::from_static(&[30, 20, 10, 60, 50, 40])));
+
+        let planes = tensor(pixels(Samples::PLAIN_F32, Layout::Nchw, Channels::Bgr));
+        assert_eq!(planes.shape(), [1, 3, 1, 2]);
+        assert_eq!(planes.numbers(), Some(&[30.0, 60.0, 20.0, 50.0, 10.0, 40.0][..]));
+
+        let scaled = Samples::F32 { mean: [10.0, 0.0, 0.0], std: [2.0, 1.0, 1.0] };
+        let scaled = tensor(pixels(scaled, Layout::Nhwc, Channels::Rgb));
+        assert_eq!(scaled.numbers(), Some(&[0.0, 20.0, 30.0, 15.0, 50.0, 60.0][..]), "mean and std per channel");
+    }
+
+    #[test]
+    fn a_fixed_canvas_is_padded_and_an_open_one_is_bounded() {
+        let mut pixels = Pixels {
+            canvas: CanvasSize::Fixed(Size::new(4, 4)),
+            samples: Samples::U8,
+            layout: Layout::Nhwc,
+            channels: Channels::Rgb,
+            pad: [114; 3],
+        };
+        let fixed = pixels.prepare(&two_pixels(), 1);
+        assert_eq!(fixed.tensor.shape(), [1, 4, 4, 3]);
+        assert_eq!(fixed.letterbox.content, Size::new(4, 2));
+        let Values::U8(bytes) = fixed.tensor.values() else { panic!("bytes") };
+        assert_eq!(bytes[4 * 4 * 3 - 3..], [114; 3]);
+        pixels.canvas = CanvasSize::OfThePhoto;
+        assert_eq!(pixels.prepare(&two_pixels(), 1).tensor.shape(), [1, 1, 1, 3]);
+    }
+}

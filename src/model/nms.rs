@@ -1,0 +1,56 @@
+//! Greedy class-aware non-maximum suppression.
+
+use crate::model::adapter::Candidate;
+
+/// Boxes that NMS looks at, best first; more would make the cost quadratic in what a client can ask for with
+/// `min_score=0`. The detectors at hand list at most 100.
+const MAX_CANDIDATES: usize = 1_000;
+
+/// Keeps the best of every group of boxes of one class that overlap by more than `iou`; the answer is sorted by score.
+///
+/// Ties are broken by class and place, so that the order of the candidates does not matter.
+pub fn suppress(mut candidates: Vec<Candidate>, iou: f32) -> Vec<Candidate> {
+    candidates.sort_by(Candidate::best_first);
+    candidates.truncate(MAX_CANDIDATES);
+    let mut kept: Vec<Candidate> = Vec::new();
+    for candidate in candidates {
+        if !kept.iter().any(|better| better.class == candidate.class && better.rect.iou(&candidate.rect) > iou) {
+            kept.push(candidate);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Rect;
+    use crate::model::adapter::Class;
+    use proptest::prelude::*;
+
+    fn candidate(class: usize, score: f32, x: f32) -> Candidate {
+        Candidate { class: Class::Index(class), score, rect: Rect::new(x, 0.0, x + 10.0, 10.0) }
+    }
+
+    #[test]
+    fn the_better_of_two_overlapping_boxes_of_one_class_stays() {
+        let kept = suppress(vec![candidate(0, 0.5, 0.0), candidate(0, 0.9, 1.0), candidate(1, 0.4, 0.0)], 0.6);
+        assert_eq!(kept, vec![candidate(0, 0.9, 1.0), candidate(1, 0.4, 0.0)], "another class is not suppressed");
+        let apart = vec![candidate(0, 0.9, 0.0), candidate(0, 0.5, 5.0)];
+        assert_eq!(suppress(apart.clone(), 0.6), apart, "an overlap of one third is none");
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_idempotent_and_does_not_care_about_order(
+            boxes in prop::collection::vec((0usize..3, 0u8..5, 0u8..40), 0..40),
+        ) {
+            let boxes: Vec<_> = boxes.into_iter()
+                .map(|(class, score, x)| candidate(class, f32::from(score) / 5.0, f32::from(x))).collect();
+            let once = suppress(boxes.clone(), 0.5);
+            prop_assert_eq!(&suppress(once.clone(), 0.5), &once);
+            let reversed = boxes.into_iter().rev().collect();
+            prop_assert_eq!(&suppress(reversed, 0.5), &once);
+        }
+    }
+}

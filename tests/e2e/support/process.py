@@ -1,0 +1,76 @@
+"""Child processes of a test: started, waited for until ready, and ended with the test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .wait import until
+
+_numbers = itertools.count(1)
+
+
+class Process:
+    """A program that announces on stdout where it listens.
+
+    Both streams go to files: a pipe that nobody reads would block the child one day, and a failed
+    test leaves its logs behind this way.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        announces: str,
+        logs: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        logs.mkdir(parents=True, exist_ok=True)
+        name = f"{os.getpid()}-{next(_numbers):02}-{Path(command[0]).name}"
+        self._out, self.log = logs / f"{name}.out", logs / f"{name}.log"
+        with self._out.open("w") as out, self.log.open("w") as log:
+            self._child = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=log,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+            )
+        try:
+            self.announced = until(lambda: self._announcement(announces), f"{announces} from {command[0]}", within=60)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _announcement(self, pattern: str) -> str | None:
+        exited = self._child.poll() is not None  # asked before reading, so that last words are not missed
+        if found := re.search(pattern, self._out.read_text()):
+            return found[1]
+        if exited:
+            last_words = self.log.read_text()[-4000:]
+            raise AssertionError(f"exited with {self._child.returncode} before it was ready:\n{last_words}")
+        return None
+
+    def stop(self) -> None:
+        """Ask, then insist. Does nothing if the child has ended."""
+        self._child.terminate()
+        try:
+            self._child.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

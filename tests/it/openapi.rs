@@ -1,0 +1,107 @@
+//! The document: committed as generated, complete, and its examples accepted.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use spotter::fault::Code;
+
+use crate::support::repo;
+use crate::support::service::Spotter;
+
+fn document() -> Value {
+    serde_json::to_value(spotter::http::openapi()).unwrap()
+}
+
+#[test]
+fn the_committed_document_is_the_generated_one() {
+    let committed = std::fs::read_to_string(repo("openapi/openapi.json")).unwrap();
+    let committed: Value = serde_json::from_str(&committed).unwrap();
+    assert!(committed == document(), "run `cargo run -- openapi > openapi/openapi.json` and look at the difference");
+}
+
+#[test]
+fn every_operation_is_described_and_every_failure_is_a_problem() {
+    let document = document();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
+    let mut ids = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(ids.insert(id.to_owned()), "{id} twice");
+            assert!(operation["summary"].is_string(), "{method} {path}");
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                assert!(!response["description"].as_str().unwrap().is_empty(), "{method} {path} {status}");
+                assert!(response["headers"]["X-Request-Id"].is_object(), "{method} {path} {status}");
+                if !status.starts_with('2') {
+                    let schema = &response["content"]["application/problem+json"]["schema"]["$ref"];
+                    assert_eq!(schema, "#/components/schemas/Problem", "{method} {path} {status}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_code_is_documented_somewhere() {
+    let text = document().to_string();
+    // These two belong to no operation: they are what is answered where there is none.
+    let nowhere = [Code::NotFound, Code::MethodNotAllowed];
+    for code in Code::ALL.into_iter().filter(|code| !nowhere.contains(code)) {
+        assert!(text.contains(&format!("\"{}\"", code.name())), "{}", code.name());
+    }
+}
+
+#[tokio::test]
+async fn the_service_serves_the_document_and_accepts_its_examples() {
+    let spotter = Spotter::start(&[]).await;
+    let served: Value = spotter.get("/openapi.json").send().await.unwrap().json().await.unwrap();
+    assert_eq!(served, document());
+
+    for (path, item) in served["paths"].as_object().unwrap() {
+        let path = fill(path, item);
+        if item["get"].is_object() {
+            let response = spotter.get(&path).send().await.unwrap();
+            assert_eq!(response.status(), 200, "GET {path}");
+        }
+        let Some(content) = item["post"]["requestBody"]["content"].as_object() else { continue };
+        let example = &content["application/json"]["example"];
+        assert!(example["image"].as_str().unwrap().len() < 8_000, "the UI freezes on large examples");
+        let response = spotter.post(&path).json(example).send().await.unwrap();
+        assert_eq!(response.status(), 200, "POST {path}");
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(body["detections"][0]["label"], "person", "there is something to see: {body}");
+    }
+}
+
+/// The path with its parameters' examples.
+fn fill(path: &str, item: &Value) -> String {
+    let operations = item.as_object().unwrap().values();
+    let parameters = operations.filter_map(|operation| operation["parameters"].as_array()).flatten();
+    parameters.filter(|parameter| parameter["in"] == "path").fold(path.to_owned(), |path, parameter| {
+        let name = parameter["name"].as_str().unwrap();
+        path.replace(&format!("{{{name}}}"), parameter["example"].as_str().unwrap())
+    })
+}
+
+#[tokio::test]
+async fn swagger_ui_and_its_assets_come_from_the_binary() {
+    let spotter = Spotter::start(&[]).await;
+    let page = spotter.get("/docs/").send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    let page = page.text().await.unwrap();
+    assert!(!page.contains("https://") && !page.contains("//unpkg"), "nothing comes from elsewhere: {page}");
+    for asset in ["swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js"] {
+        let response = spotter.get(&format!("/docs/{asset}")).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{asset}");
+    }
+    assert_eq!(spotter.get("/docs").send().await.unwrap().status(), 200, "without the slash it redirects");
+    assert_eq!(spotter.get("/").send().await.unwrap().status(), 200, "so does the root");
+}
+
+#[tokio::test]
+async fn the_example_photo_is_served_for_the_first_curl_line() {
+    let spotter = Spotter::start(&[]).await;
+    let photo = spotter.get("/example.jpg").send().await.unwrap().bytes().await.unwrap();
+    let body = spotter.detect("/v1/detect", photo).await;
+    assert_eq!(body["detections"][0]["label"], "person");
+}

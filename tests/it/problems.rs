@@ -1,0 +1,267 @@
+//! Every problem code, by a request that causes it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream;
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::Method;
+use reqwest::multipart::{Form, Part};
+use serde_json::json;
+use spotter::app;
+use spotter::backend::{Backend, Call, Predict, Prediction, Target};
+use spotter::config::Settings;
+use spotter::deadline::Deadline;
+use spotter::detect::{Catalog, Model};
+use spotter::fault::{Code, Fault};
+use spotter::model::labels::LabelMap;
+use spotter::model::signature::Signature;
+use spotter::model::version::VersionStatus;
+
+use crate::support::photos::photo;
+use crate::support::service::{Spotter, problem, problem_and_headers};
+
+#[tokio::test]
+async fn a_request_without_an_image() {
+    let spotter = Spotter::start(&[]).await;
+    let post = || spotter.post("/v1/detect");
+    problem(post(), 400, "MISSING_IMAGE").await;
+    problem(post().header(CONTENT_TYPE, "image/jpeg"), 400, "MISSING_IMAGE").await;
+    problem(post().json(&json!({"min_score": 0.5})), 400, "MISSING_IMAGE").await;
+    let body = problem(post().multipart(Form::new().text("photo", "x")), 400, "MISSING_IMAGE").await;
+    assert!(body["detail"].as_str().unwrap().contains("Parts found: photo"), "{body}");
+}
+
+#[tokio::test]
+async fn forms_that_cannot_be_read() {
+    let spotter = Spotter::start(&[]).await;
+    let post = |content_type: &'static str, body: &'static str| {
+        spotter.post("/v1/detect").header(CONTENT_TYPE, content_type).body(body)
+    };
+    problem(post("application/json", "{"), 400, "INVALID_JSON").await;
+    problem(post("application/json", r#"{"image": "*"}"#), 400, "INVALID_BASE64").await;
+    problem(post("multipart/form-data", "x"), 400, "INVALID_MULTIPART").await;
+    problem(post("multipart/form-data; boundary=b", "--b\r\nnonsense"), 400, "INVALID_MULTIPART").await;
+    let part = || Part::bytes(b"x".to_vec());
+    let twice = Form::new().part("image", part()).part("image", part());
+    problem(spotter.post("/v1/detect").multipart(twice), 400, "INVALID_MULTIPART").await;
+}
+
+#[tokio::test]
+async fn content_types_that_are_no_upload() {
+    let spotter = Spotter::start(&[]).await;
+    for content_type in ["text/plain", "application/xml", "nonsense"] {
+        let request = spotter.post("/v1/detect").header(CONTENT_TYPE, content_type).body(photo("chelsea.png"));
+        let body = problem(request, 415, "UNSUPPORTED_MEDIA_TYPE").await;
+        assert!(body["detail"].as_str().unwrap().contains(content_type), "{body}");
+    }
+    let form = spotter.post("/v1/detect").header(CONTENT_TYPE, "application/x-www-form-urlencoded").body("image=abc");
+    problem(form, 415, "UNSUPPORTED_MEDIA_TYPE").await;
+}
+
+#[tokio::test]
+async fn files_that_are_no_photo() {
+    let spotter = Spotter::start(&[]).await;
+    let post = |body: Bytes| spotter.post("/v1/detect").header(CONTENT_TYPE, "image/jpeg").body(body);
+    let heic = Bytes::from_static(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic");
+    let body = problem(post(heic), 415, "UNSUPPORTED_IMAGE_FORMAT").await;
+    assert!(body["detail"].as_str().unwrap().contains("HEIC"), "{body}");
+    let avif = Bytes::from_static(b"\0\0\0\x18ftypavif\0\0\0\0mif1avif");
+    let body = problem(post(avif), 415, "UNSUPPORTED_IMAGE_FORMAT").await;
+    assert!(body["detail"].as_str().unwrap().contains("AVIF"), "{body}");
+    problem(post(Bytes::from_static(b"hello")), 415, "UNSUPPORTED_IMAGE_FORMAT").await;
+
+    let whole = photo("chelsea.png");
+    problem(post(whole.slice(..whole.len() / 2)), 422, "UNREADABLE_IMAGE").await;
+    problem(post(whole.slice(..12)), 422, "UNREADABLE_IMAGE").await;
+}
+
+#[tokio::test]
+async fn too_many_bytes_in_every_form() {
+    let spotter = Spotter::start(&["--max-image-bytes", "100000"]).await;
+    let photo = photo("chelsea.png");
+    let form = Form::new().part("image", Part::bytes(photo.to_vec()));
+    let chunks = stream::iter(photo.chunks(10_000).map(|chunk| Ok::<_, io::Error>(chunk.to_vec())).collect::<Vec<_>>());
+    let text = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &photo);
+    for request in [
+        spotter.post("/v1/detect").body(photo.clone()),
+        spotter.post("/v1/detect").body(reqwest::Body::wrap_stream(chunks)),
+        spotter.post("/v1/detect").multipart(form),
+        spotter.post("/v1/detect").json(&json!({ "image": text })),
+    ] {
+        let body = problem(request, 413, "PAYLOAD_TOO_LARGE").await;
+        assert_eq!(body["max_bytes"], 100_000);
+    }
+    // Small enough for the form, too large for an image.
+    let form = Form::new().part("image", Part::bytes(photo.slice(..120_000).to_vec()));
+    problem(spotter.post("/v1/detect").multipart(form), 413, "PAYLOAD_TOO_LARGE").await;
+}
+
+#[tokio::test]
+async fn a_photo_of_three_megabytes_is_no_problem_in_any_form() {
+    let spotter = Spotter::start(&[]).await;
+    // Trailing bytes count as bytes and are no part of the picture.
+    let mut large = photo("chelsea.png").to_vec();
+    large.resize(3 << 20, 0);
+    let text = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &large);
+    for request in [
+        spotter.post("/v1/detect").body(large.clone()),
+        spotter.post("/v1/detect").multipart(Form::new().part("image", Part::bytes(large))),
+        spotter.post("/v1/detect").json(&json!({ "image": text })),
+    ] {
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn too_many_pixels() {
+    let spotter = Spotter::start(&["--max-image-pixels", "100000"]).await;
+    let body = problem(spotter.post("/v1/detect").body(photo("chelsea.png")), 413, "IMAGE_TOO_LARGE").await;
+    assert_eq!((&body["width"], &body["height"], &body["max_pixels"]), (&451.into(), &300.into(), &100_000.into()));
+}
+
+#[tokio::test]
+async fn options_models_and_versions_that_do_not_exist() {
+    let spotter = Spotter::start(&[]).await;
+    let post = |path: &str| spotter.post(path).body(photo("chelsea.png"));
+    let body = problem(post("/v1/detect?min_score=2&colour=red"), 422, "INVALID_OPTION").await;
+    let fields: Vec<_> = body["errors"].as_array().unwrap().iter().map(|error| error["field"].clone()).collect();
+    assert_eq!(fields, ["colour", "min_score"]);
+    problem(post("/v1/models/other/detect"), 404, "UNKNOWN_MODEL").await;
+    problem(post("/v1/detect?version=2"), 404, "UNKNOWN_VERSION").await;
+    problem(post("/v1/detect?version_label=stable"), 404, "UNKNOWN_VERSION").await;
+}
+
+#[tokio::test]
+async fn routes_methods_and_answers_that_do_not_exist() {
+    let spotter = Spotter::start(&[]).await;
+    problem(spotter.get("/v2/detect"), 404, "NOT_FOUND").await;
+    problem(spotter.get("/docs/nothing.js"), 404, "NOT_FOUND").await;
+    problem(spotter.get("/problems/nothing"), 404, "NOT_FOUND").await;
+    for (method, path, allow) in [
+        (Method::GET, "/v1/detect", "POST"),
+        (Method::DELETE, "/v1/models", "GET,HEAD"),
+        (Method::POST, "/livez", "GET,HEAD"),
+    ] {
+        let (headers, _) = problem_and_headers(spotter.request(method, path), 405, "METHOD_NOT_ALLOWED").await;
+        assert_eq!(headers[ALLOW], allow, "{path}");
+    }
+    let request = spotter.post("/v1/detect").header(ACCEPT, "text/html").body(photo("chelsea.png"));
+    problem(request, 406, "NOT_ACCEPTABLE").await;
+    problem(spotter.get("/v1/models/%ff"), 400, "INVALID_REQUEST").await;
+}
+
+#[tokio::test]
+async fn an_upload_that_stops() {
+    let spotter = Spotter::start(&["--request-timeout-ms", "200"]).await;
+    let stalled = stream::once(async { Ok::<_, io::Error>(vec![0; 100]) });
+    let stalled = futures::StreamExt::chain(stalled, stream::pending());
+    let request = spotter.post("/v1/detect").body(reqwest::Body::wrap_stream(stalled));
+    let body = problem(request, 408, "UPLOAD_TIMEOUT").await;
+    assert!(body["detail"].as_str().unwrap().contains("100 bytes"), "{body}");
+}
+
+/// A backend with one purpose.
+struct Faulty(fn() -> Fault);
+
+#[async_trait]
+impl Backend for Faulty {
+    fn kind(&self) -> &'static str {
+        "faulty"
+    }
+
+    fn describe(&self) -> String {
+        "a backend that fails".to_owned()
+    }
+
+    async fn versions(&self, _: &str, _: &Call) -> Result<Vec<VersionStatus>, Fault> {
+        Err((self.0)())
+    }
+
+    async fn signature(&self, _: &Target, _: &Call) -> Result<(i64, Signature), Fault> {
+        Err((self.0)())
+    }
+
+    async fn predict(&self, _: Predict, _: &Call) -> Result<Prediction, Fault> {
+        Err((self.0)())
+    }
+}
+
+fn settings(flags: &[&str]) -> Settings {
+    #[derive(clap::Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        settings: Settings,
+    }
+    <CommandLine as clap::Parser>::parse_from(std::iter::once(&"spotter").chain(flags)).settings
+}
+
+async fn faulty(fault: fn() -> Fault) -> Spotter {
+    let mut service = app::build(&settings(&[])).unwrap();
+    service.catalog = Catalog::new(vec![Model::new("faulty", Arc::new(Faulty(fault)), LabelMap::coco())]);
+    Spotter::run(service).await
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_and_the_service_goes_on() {
+    let spotter = faulty(|| panic!("secret")).await;
+    for _ in 0..2 {
+        let body = problem(spotter.post("/v1/detect").body(photo("chelsea.png")), 500, "INTERNAL").await;
+        assert!(!body.to_string().contains("secret"), "{body}");
+    }
+}
+
+/// Each code with the status, the page and the headers of its row; how they come about is tested beside what fails.
+#[tokio::test]
+async fn every_code_is_answered_as_its_row_says_and_has_a_page() {
+    const FAULTS: [fn() -> Fault; Code::ALL.len()] = {
+        const fn raise<const N: usize>() -> fn() -> Fault {
+            || Fault::new(Code::ALL[N], "detail").retry_after(Duration::from_millis(1500))
+        }
+        [
+            raise::<0>(), raise::<1>(), raise::<2>(), raise::<3>(), raise::<4>(), raise::<5>(), raise::<6>(),
+            raise::<7>(), raise::<8>(), raise::<9>(), raise::<10>(), raise::<11>(), raise::<12>(), raise::<13>(),
+            raise::<14>(), raise::<15>(), raise::<16>(), raise::<17>(), raise::<18>(), raise::<19>(), raise::<20>(),
+            raise::<21>(), raise::<22>(),
+        ]
+    };
+    for (code, fault) in Code::ALL.into_iter().zip(FAULTS) {
+        let spotter = faulty(fault).await;
+        let response = spotter.post("/v1/detect").body(photo("chelsea.png")).send().await.unwrap();
+        assert_eq!(response.status(), code.row().status);
+        assert_eq!(response.headers()[RETRY_AFTER], "2", "rounded up to whole seconds");
+        let body: serde_json::Value = response.json().await.unwrap();
+        assert_eq!((&body["code"], &body["title"]), (&code.name().into(), &code.row().title.into()));
+        let page = spotter.get(body["type"].as_str().unwrap()).send().await.unwrap();
+        assert_eq!(page.status(), 200);
+        assert!(page.text().await.unwrap().contains(code.row().title));
+    }
+}
+
+#[tokio::test]
+async fn a_photo_that_finds_no_free_core_in_time_is_never_started() {
+    let service = app::build(&settings(&["--workers", "1", "--request-timeout-ms", "300"])).unwrap();
+    let workers = service.pipeline.workers.clone();
+    let (release, released) = mpsc::channel::<()>();
+    let (started, starts) = tokio::sync::oneshot::channel();
+    let spotter = Spotter::run(service).await;
+    // Once ready, the warm-up holds no core any more.
+    assert_eq!(spotter.get("/readyz").send().await.unwrap().status(), 200);
+    let busy = tokio::spawn(async move {
+        let hold = move || {
+            started.send(()).unwrap();
+            let _ = released.recv();
+            Ok(())
+        };
+        workers.run(Deadline::after(Duration::from_secs(60)), hold).await
+    });
+    starts.await.unwrap();
+    problem(spotter.post("/v1/detect").body(photo("chelsea.png")), 504, "DEADLINE_EXCEEDED").await;
+    release.send(()).unwrap();
+    busy.await.unwrap().unwrap();
+    assert_eq!(spotter.upload("/v1/detect", photo("chelsea.png")).await.status(), 200);
+}

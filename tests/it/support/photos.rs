@@ -1,0 +1,36 @@
+//! Photos and what is in them.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::repo;
+
+/// The bytes of a committed photo.
+pub fn photo(name: &str) -> Bytes {
+    std::fs::read(repo("tests/photos").join(name)).unwrap().into()
+}
+
+/// What NanoDet-g finds at score 0.3, as models/README.md has it: class, score, box.
+pub type Object = (i64, &'static str, f64, [i64; 4]);
+
+pub const CHELSEA: &[Object] = &[(17, "cat", 0.56, [1, 1, 439, 297])];
+pub const ASTRONAUT: &[Object] = &[(1, "person", 0.73, [14, 14, 364, 507]), (62, "chair", 0.33, [275, 346, 500, 512])];
+pub const COFFEE: &[Object] = &[
+    (67, "dining table", 0.37, [15, 2, 595, 400]),
+    (47, "cup", 0.35, [8, 6, 546, 394]),
+    (47, "cup", 0.34, [170, 19, 416, 250]),
+];
+
+/// The detections of an answer are these objects, in this order: boxes within 3 px, scores within 0.02.
+#[track_caller]
+pub fn assert_found(answer: &Value, expected: &[Object]) {
+    let detections = answer["detections"].as_array().unwrap_or_else(|| panic!("no detections in {answer}"));
+    assert_eq!(detections.len(), expected.len(), "{answer}");
+    for (found, &(class_id, label, score, edges)) in detections.iter().zip(expected) {
+        assert_eq!((&found["class_id"], &found["label"]), (&class_id.into(), &label.into()), "{found}");
+        assert!((found["score"].as_f64().unwrap() - score).abs() <= 0.02, "{found}, expected {score}");
+        for (name, edge) in ["x_min", "y_min", "x_max", "y_max"].into_iter().zip(edges) {
+            assert!((found["box"][name].as_i64().unwrap() - edge).abs() <= 3, "{found}, expected {edges:?}");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! A model server that speaks TensorFlow Serving's API over real gRPC and says what a test wants. For faults and
+//! speed: what TensorFlow itself answers is tested end to end, against its runtime (tests/e2e).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use prost::Message;
+use spotter::backend::serving::proto::tensorflow::serving::model_service_server::{ModelService, ModelServiceServer};
+use spotter::backend::serving::proto::tensorflow::serving::prediction_service_server::{
+    PredictionService, PredictionServiceServer,
+};
+use spotter::backend::serving::proto::tensorflow::serving::{
+    GetModelMetadataRequest, GetModelMetadataResponse, GetModelStatusRequest, GetModelStatusResponse, ModelSpec,
+    ModelVersionStatus, PredictRequest, PredictResponse, SignatureDefMap, StatusProto, model_spec,
+    model_version_status::State,
+};
+use spotter::backend::serving::proto::tensorflow::tensor_shape_proto::Dim;
+use spotter::backend::serving::proto::tensorflow::{DataType, SignatureDef, TensorInfo, TensorProto, TensorShapeProto};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+
+type Answer = Arc<dyn Fn(&PredictRequest) -> Result<PredictResponse, Status> + Send + Sync>;
+
+/// What the server says; a test changes it while it runs.
+#[derive(Clone)]
+pub struct Script {
+    /// The version behind "latest" and its state.
+    pub version: i64,
+    pub state: State,
+    /// What loading the version failed with.
+    pub load_error: Option<String>,
+    /// `version_label` to version.
+    pub labels: HashMap<String, i64>,
+    /// The signature of the version.
+    pub signature: SignatureDef,
+    /// The answer to a Predict.
+    pub predict: Answer,
+    /// The answer to every call, where it is a refusal.
+    pub refuse: Option<Status>,
+    /// Whether a Predict never ends.
+    pub hang: bool,
+}
+
+/// What was received.
+#[derive(Default)]
+pub struct Received {
+    pub predicts: Vec<(MetadataMap, PredictRequest)>,
+    pub metadata: usize,
+    pub status: usize,
+}
+
+/// The server.
+pub struct ScriptedServing {
+    address: SocketAddr,
+    inner: Arc<Inner>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+struct Inner {
+    script: Mutex<Script>,
+    received: Mutex<Received>,
+}
+
+impl ScriptedServing {
+    pub async fn start(script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(listener, script)
+    }
+
+    pub fn on(listener: TcpListener, script: Script) -> Self {
+        let address = listener.local_addr().unwrap();
+        let inner = Arc::new(Inner { script: Mutex::new(script), received: Mutex::default() });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let limit = usize::MAX;
+        let server = tonic::transport::Server::builder()
+            .add_service(PredictionServiceServer::from_arc(Arc::clone(&inner)).max_decoding_message_size(limit))
+            .add_service(ModelServiceServer::from_arc(Arc::clone(&inner)))
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+                let _ = stopped.await;
+            });
+        tokio::spawn(server);
+        Self { address, inner, stop: Some(stop) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Changes what it says from now on.
+    pub fn change(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.inner.script.lock().unwrap());
+    }
+
+    /// Looks at what was received.
+    pub fn received<T>(&self, look: impl FnOnce(&Received) -> T) -> T {
+        look(&self.inner.received.lock().unwrap())
+    }
+
+    /// The last Predict, with its metadata.
+    pub fn last_predict(&self) -> (MetadataMap, PredictRequest) {
+        self.received(|received| received.predicts.last().cloned()).expect("a Predict was received")
+    }
+
+    /// Stops listening; the port is free afterwards.
+    pub fn stop(&mut self) {
+        self.stop.take();
+    }
+}
+
+impl Inner {
+    /// The script, and the version that the request means.
+    fn read(&self, spec: Option<&ModelSpec>) -> Result<(Script, i64), Status> {
+        let script = self.script.lock().unwrap().clone();
+        if let Some(refusal) = &script.refuse {
+            return Err(refusal.clone());
+        }
+        let spec = spec.ok_or_else(|| Status::invalid_argument("Missing ModelSpec"))?;
+        if spec.name != "model" {
+            return Err(Status::not_found(format!("Servable not found for request: Latest({})", spec.name)));
+        }
+        let version = match &spec.version_choice {
+            None => script.version,
+            Some(model_spec::VersionChoice::Version(version)) => *version,
+            Some(model_spec::VersionChoice::VersionLabel(label)) => *script.labels.get(label).ok_or_else(|| {
+                Status::invalid_argument(format!("Unrecognized servable version label: {label}"))
+            })?,
+        };
+        if version != script.version {
+            return Err(Status::not_found(format!("Servable not found for request: Specific(model, {version})")));
+        }
+        Ok((script, version))
+    }
+}
+
+fn answered(version: i64) -> ModelSpec {
+    ModelSpec {
+        name: "model".to_owned(),
+        version_choice: Some(model_spec::VersionChoice::Version(version)),
+        signature_name: "serving_default".to_owned(),
+    }
+}
+
+#[tonic::async_trait]
+impl PredictionService for Inner {
+    async fn predict(&self, request: Request<PredictRequest>) -> Result<Response<PredictResponse>, Status> {
+        let (metadata, _, message) = request.into_parts();
+        self.received.lock().unwrap().predicts.push((metadata, message.clone()));
+        let (script, version) = self.read(message.model_spec.as_ref())?;
+        if script.hang {
+            std::future::pending::<()>().await;
+        }
+        let mut response = (script.predict)(&message)?;
+        response.model_spec.get_or_insert_with(|| answered(version));
+        Ok(Response::new(response))
+    }
+
+    async fn get_model_metadata(
+        &self,
+        request: Request<GetModelMetadataRequest>,
+    ) -> Result<Response<GetModelMetadataResponse>, Status> {
+        let message = request.into_inner();
+        self.received.lock().unwrap().metadata += 1;
+        let (script, version) = self.read(message.model_spec.as_ref())?;
+        assert_eq!(message.metadata_field, ["signature_def"]);
+        let init = SignatureDef::default();
+        let map = SignatureDefMap {
+            signature_def: HashMap::from([
+                ("serving_default".to_owned(), script.signature),
+                ("__saved_model_init_op".to_owned(), init),
+            ]),
+        };
+        let any = prost_types::Any {
+            type_url: "type.googleapis.com/tensorflow.serving.SignatureDefMap".to_owned(),
+            value: map.encode_to_vec(),
+        };
+        Ok(Response::new(GetModelMetadataResponse {
+            model_spec: Some(answered(version)),
+            metadata: HashMap::from([("signature_def".to_owned(), any)]),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl ModelService for Inner {
+    async fn get_model_status(
+        &self,
+        request: Request<GetModelStatusRequest>,
+    ) -> Result<Response<GetModelStatusResponse>, Status> {
+        self.received.lock().unwrap().status += 1;
+        let script = self.script.lock().unwrap().clone();
+        if let Some(refusal) = script.refuse {
+            return Err(refusal);
+        }
+        let name = request.into_inner().model_spec.unwrap_or_default().name;
+        if name != "model" {
+            return Err(Status::not_found(format!("Could not find any versions of model {name}")));
+        }
+        let status = StatusProto {
+            error_code: i32::from(script.load_error.is_some()),
+            error_message: script.load_error.unwrap_or_default(),
+        };
+        let version =
+            ModelVersionStatus { version: script.version, state: script.state.into(), status: Some(status) };
+        Ok(Response::new(GetModelStatusResponse { model_version_status: vec![version] }))
+    }
+}
+
+impl Script {
+    /// A TF Object Detection model with this input; it sees a cat in the middle half of every picture, and a dog that
+    /// is too uncertain to be listed.
+    pub fn detector(key: &str, dtype: DataType, axes: &[i64]) -> Self {
+        let f32_of = |axes: &[i64]| info(DataType::DtFloat, axes);
+        let outputs = [
+            ("detection_boxes", f32_of(&[1, 100, 4])),
+            ("detection_scores", f32_of(&[1, 100])),
+            ("detection_classes", f32_of(&[1, 100])),
+            ("num_detections", f32_of(&[1])),
+            ("raw_detection_boxes", f32_of(&[1, 51_150, 4])),
+            ("raw_detection_scores", f32_of(&[1, 51_150, 91])),
+        ];
+        let signature = SignatureDef {
+            inputs: HashMap::from([(key.to_owned(), info(dtype, axes))]),
+            outputs: outputs.map(|(key, info)| (key.to_owned(), info)).into(),
+            method_name: "tensorflow/serving/predict".to_owned(),
+        };
+        Self {
+            version: 3,
+            state: State::Available,
+            load_error: None,
+            labels: HashMap::new(),
+            signature,
+            predict: Arc::new(|_| Ok(cat_and_dog())),
+            refuse: None,
+            hang: false,
+        }
+    }
+
+    /// The commonest export: `input_tensor`, uint8, any size.
+    pub fn image_tensor() -> Self {
+        Self::detector("input_tensor", DataType::DtUint8, &[1, -1, -1, 3])
+    }
+
+    /// The same with another answer.
+    pub fn answering(answer: PredictResponse) -> Self {
+        Self { predict: Arc::new(move |_| Ok(answer.clone())), ..Self::image_tensor() }
+    }
+}
+
+fn info(dtype: DataType, axes: &[i64]) -> TensorInfo {
+    TensorInfo { name: "tensor:0".to_owned(), dtype: dtype.into(), tensor_shape: Some(shape(axes)) }
+}
+
+fn shape(axes: &[i64]) -> TensorShapeProto {
+    let dim = axes.iter().map(|&size| Dim { size, name: String::new() }).collect();
+    TensorShapeProto { dim, unknown_rank: false }
+}
+
+/// A tensor in typed fields, as TensorFlow Serving answers by default.
+pub fn floats(axes: &[i64], values: &[f32]) -> TensorProto {
+    TensorProto {
+        dtype: DataType::DtFloat.into(),
+        tensor_shape: Some(shape(axes)),
+        float_val: values.to_vec(),
+        ..TensorProto::default()
+    }
+}
+
+/// The same in raw bytes, as it answers with --enable_serialization_as_tensor_content.
+pub fn raw_floats(axes: &[i64], values: &[f32]) -> TensorProto {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    TensorProto { float_val: Vec::new(), tensor_content: bytes.into(), ..floats(axes, values) }
+}
+
+/// Three rows, of which the last is padding.
+pub fn cat_and_dog() -> PredictResponse {
+    response(&[
+        ("detection_boxes", floats(&[1, 3, 4], &[0.25, 0.25, 0.75, 0.75, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])),
+        ("detection_scores", floats(&[1, 3], &[0.9, 0.1, 0.9])),
+        ("detection_classes", floats(&[1, 3], &[17.0, 18.0, 1.0])),
+        ("num_detections", floats(&[1], &[2.0])),
+    ])
+}
+
+pub fn response(outputs: &[(&str, TensorProto)]) -> PredictResponse {
+    let outputs = outputs.iter().map(|(key, tensor)| ((*key).to_owned(), tensor.clone())).collect();
+    PredictResponse { outputs, model_spec: None }
+}

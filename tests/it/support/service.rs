@@ -1,0 +1,148 @@
+//! The service on a free port of loopback, stopped when the test ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clap::Parser;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::Value;
+use spotter::app::{self, Listening};
+use spotter::config::Settings;
+use spotter::http::Service;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Settings as the command line gives them.
+#[derive(Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// A running service and a client for it.
+pub struct Spotter {
+    address: SocketAddr,
+    client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Spotter {
+    /// With these flags.
+    pub async fn start(flags: &[&str]) -> Self {
+        let line = std::iter::once(&"spotter").chain(flags);
+        let settings = CommandLine::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).settings;
+        Self::run(app::build(&settings).unwrap()).await
+    }
+
+    /// With parts of the test's own.
+    pub async fn run(service: Service) -> Self {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listening = Listening::bind(service, loopback).await.unwrap();
+        let address = listening.address();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let stop = async {
+                let _ = stopped.await;
+            };
+            listening.serve(stop).await.unwrap();
+        });
+        let client = Client::builder().no_proxy().build().unwrap();
+        Self { address, client, stop: Some(stop), task }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(self.url(path))
+    }
+
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(self.url(path))
+    }
+
+    pub fn request(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
+        self.client.request(method, self.url(path))
+    }
+
+    /// A raw upload.
+    pub async fn upload(&self, path: &str, photo: Bytes) -> Response {
+        self.post(path).header(CONTENT_TYPE, "application/octet-stream").body(photo).send().await.unwrap()
+    }
+
+    /// A raw upload that must succeed.
+    pub async fn detect(&self, path: &str, photo: Bytes) -> Value {
+        let response = self.upload(path, photo).await;
+        let status = response.status();
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// Stops it and waits until every request in flight is answered.
+    pub async fn stop(mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        // Kept-alive connections count as in flight until the client lets go of them.
+        self.client = Client::new();
+        (&mut self.task).await.unwrap();
+    }
+}
+
+impl Drop for Spotter {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The problem in an answer: its status, code and body, checked for form.
+#[track_caller]
+pub fn assert_problem(response: &Response, body: &Value, status: u16, code: &str) {
+    assert_eq!(body["code"], code, "{body}");
+    assert_eq!(response.status(), status, "{body}");
+    assert_eq!(body["status"], status, "{body}");
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+    let slug = code.to_ascii_lowercase().replace('_', "-");
+    assert_eq!(body["type"], format!("/problems/{slug}"), "{body}");
+    assert_eq!(body["request_id"].as_str().unwrap(), response.headers()["x-request-id"], "{body}");
+    for member in ["title", "detail"] {
+        assert!(!body[member].as_str().unwrap().is_empty(), "{body}");
+    }
+    assert_eq!(response.headers().contains_key("retry-after"), status == 503, "{body}");
+}
+
+/// The problem that a request is answered with.
+pub async fn problem(request: RequestBuilder, status: u16, code: &str) -> Value {
+    let (_, body) = problem_and_headers(request, status, code).await;
+    body
+}
+
+/// The same with the answer's headers.
+pub async fn problem_and_headers(request: RequestBuilder, status: u16, code: &str) -> (reqwest::header::HeaderMap, Value) {
+    let response = request.send().await.unwrap();
+    let headers = response.headers().clone();
+    let shell = Response::from(shell(&response));
+    let body: Value = response.json().await.unwrap();
+    assert_problem(&shell, &body, status, code);
+    (headers, body)
+}
+
+/// An answer without its body, which can be read only once.
+fn shell(response: &Response) -> http::Response<String> {
+    let mut shell = http::Response::new(String::new());
+    *shell.status_mut() = response.status();
+    *shell.headers_mut() = response.headers().clone();
+    shell
+}
+
+/// A service whose parts a test can still reach.
+pub fn shared<T>(part: T) -> Arc<T> {
+    Arc::new(part)
+}
