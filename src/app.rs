@@ -145,6 +145,9 @@ async fn warm_up(service: Arc<Service>) {
         ),
     }
     if model.labels().is_empty() {
-        tracing::warn!(model = model.name(), "no label map: classes are called class_1, class_2, …; give one with --labels");
+        tracing::warn!(
+            model = model.name(),
+            "no label map: classes are called class_1, class_2, …; give one with --labels"
+        );
     }
 }

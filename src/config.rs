@@ -19,10 +19,16 @@ use crate::image::Limits;
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
     /// Where the service listens; port 0 takes any free port
-    #[arg(long, env = "SPOTTER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS", help_heading = "Service")]
+    #[arg(
+        long,
+        env = "SPOTTER_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS",
+        help_heading = "Service"
+    )]
     pub listen: SocketAddr,
 
-    /// TensorFlow Serving, such as http://host:8500; several separated by commas; without it the embedded detector runs
+    /// TensorFlow Serving, such as `http://host:8500`; several separated by commas; without it the embedded detector runs
     #[arg(long, env = "SPOTTER_SERVING", value_name = "URL", value_delimiter = ',', help_heading = "Model")]
     pub serving: Vec<Address>,
 

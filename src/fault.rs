@@ -136,12 +136,9 @@ impl Code {
                 "The upload took too long",
                 "The body did not arrive before the request's deadline. Send a smaller photo or raise --request-timeout-ms.",
             ),
-            Self::PayloadTooLarge => (
-                "PAYLOAD_TOO_LARGE",
-                413,
-                "Too many bytes",
-                "Send a smaller file, or raise --max-image-bytes.",
-            ),
+            Self::PayloadTooLarge => {
+                ("PAYLOAD_TOO_LARGE", 413, "Too many bytes", "Send a smaller file, or raise --max-image-bytes.")
+            }
             Self::ImageTooLarge => (
                 "IMAGE_TOO_LARGE",
                 413,
@@ -190,12 +187,9 @@ impl Code {
                 "The model is not available",
                 "The model server cannot be reached or has not loaded the model. Try again after Retry-After; `spotter doctor` finds the reason.",
             ),
-            Self::Overloaded => (
-                "OVERLOADED",
-                503,
-                "Too many requests at once",
-                "Try again after Retry-After, or add replicas.",
-            ),
+            Self::Overloaded => {
+                ("OVERLOADED", 503, "Too many requests at once", "Try again after Retry-After, or add replicas.")
+            }
             Self::ModelDeadline => (
                 "MODEL_DEADLINE",
                 504,

@@ -36,10 +36,8 @@ impl Size {
     /// The largest size of the same aspect that fits into `bound`; each side is at least 1.
     #[must_use]
     pub fn fit_into(self, bound: Self) -> Self {
-        let ratio = f64::min(
-            f64::from(bound.width) / f64::from(self.width),
-            f64::from(bound.height) / f64::from(self.height),
-        );
+        let ratio =
+            f64::min(f64::from(bound.width) / f64::from(self.width), f64::from(bound.height) / f64::from(self.height));
         let side = |length: u32, bound: u32| ((f64::from(length) * ratio).round() as u32).clamp(1, bound);
         Self::new(side(self.width, bound.width), side(self.height, bound.height))
     }
@@ -184,10 +182,7 @@ impl Letterbox {
     }
 
     fn factors(&self) -> (f32, f32) {
-        (
-            self.content.width as f32 / self.photo.width as f32,
-            self.content.height as f32 / self.photo.height as f32,
-        )
+        (self.content.width as f32 / self.photo.width as f32, self.content.height as f32 / self.photo.height as f32)
     }
 }
 

@@ -14,8 +14,8 @@
 
 mod codec;
 pub mod draw;
-mod encoded;
 pub mod encode;
+mod encoded;
 pub mod fit;
 mod foreign;
 mod format;

@@ -37,8 +37,7 @@ impl Workers {
         T: Send + 'static,
         F: FnOnce() -> Result<T, Fault> + Send + 'static,
     {
-        let late =
-            || Fault::new(Code::DeadlineExceeded, "The request's time ran out while it waited for a free core.");
+        let late = || Fault::new(Code::DeadlineExceeded, "The request's time ran out while it waited for a free core.");
         let slot = deadline.bound(Arc::clone(&self.slots).acquire_owned()).await.map_err(|_| late())?;
         let slot = slot.expect("the semaphore is never closed");
         // A slot that is free at once is taken whatever the time.
@@ -78,7 +77,8 @@ mod tests {
             }
         });
         starts.await.expect("the job starts");
-        let late = workers.run(Deadline::after(Duration::from_millis(5)), || -> Result<(), Fault> { panic!("must not run") });
+        let late =
+            workers.run(Deadline::after(Duration::from_millis(5)), || -> Result<(), Fault> { panic!("must not run") });
         assert_eq!(late.await.expect_err("no slot").code(), Code::DeadlineExceeded);
         release.send(()).expect("the job listens");
         assert!(busy.await.expect("no panic").expect("runs to its end"));

@@ -104,7 +104,8 @@ impl Embedded {
         match &target.version {
             VersionChoice::Latest | VersionChoice::Number(VERSION) => Ok(()),
             other @ (VersionChoice::Number(_) | VersionChoice::Label(_)) => {
-                let detail = format!("The embedded model '{}' has no {other}; its only version is {VERSION}.", self.name);
+                let detail =
+                    format!("The embedded model '{}' has no {other}; its only version is {VERSION}.", self.name);
                 Err(Fault::new(Code::UnknownVersion, detail))
             }
         }
@@ -118,7 +119,8 @@ impl Engine {
         let mut inputs = BTreeMap::new();
         for (name, &id) in &self.inputs {
             let info = self.model.node_info(id).expect("the id is the model's own");
-            let dtype = dtype(info.dtype()).ok_or_else(|| LoadError::Run(format!("input '{name}' is of a strange type")))?;
+            let dtype =
+                dtype(info.dtype()).ok_or_else(|| LoadError::Run(format!("input '{name}' is of a strange type")))?;
             let axis = |axis: &Dimension| match axis {
                 Dimension::Fixed(side) => Some(*side),
                 Dimension::Symbolic(_) => None,
@@ -129,14 +131,16 @@ impl Engine {
         let zeros = inputs.iter().map(|(name, spec)| {
             let shape = spec.axes.iter().flatten().map(|axis| axis.unwrap_or(1)).collect::<Vec<_>>();
             let room = crate::tensor::room(&shape).filter(|_| spec.dtype == DType::F32 && !shape.is_empty());
-            let room = room.ok_or_else(|| LoadError::Run(format!("input '{name}' is {spec}; float32 with a known rank is needed")))?;
+            let room = room.ok_or_else(|| {
+                LoadError::Run(format!("input '{name}' is {spec}; float32 with a known rank is needed"))
+            })?;
             Ok((name.clone(), Tensor::new(shape, Values::F32(vec![0.0; room])).expect("as much as there is room")))
         });
         let zeros = zeros.collect::<Result<Vec<_>, LoadError>>()?;
         let wanted: Vec<_> = self.outputs.keys().cloned().collect();
-        let answer = self.run(zeros, &wanted).map_err(|fault| {
-            LoadError::Run(fault.cause_chain().unwrap_or_else(|| fault.detail().to_owned()))
-        })?;
+        let answer = self
+            .run(zeros, &wanted)
+            .map_err(|fault| LoadError::Run(fault.cause_chain().unwrap_or_else(|| fault.detail().to_owned())))?;
         let spec = |tensor: &Tensor| TensorSpec {
             dtype: DType::F32,
             axes: Some(tensor.shape().iter().copied().map(Some).collect()),
@@ -155,7 +159,8 @@ impl Engine {
             };
             values.push((id, Value::from_shape(&shape, numbers).map_err(Fault::internal)?.into()));
         }
-        let id = |key: &String| self.outputs.get(key).copied().ok_or_else(|| Fault::internal(format!("no output '{key}'")));
+        let id =
+            |key: &String| self.outputs.get(key).copied().ok_or_else(|| Fault::internal(format!("no output '{key}'")));
         let ids = wanted.iter().map(id).collect::<Result<Vec<_>, _>>()?;
 
         let thread = self.threads().pop().unwrap_or_else(|| Arc::new(ThreadPool::with_num_threads(1)));
@@ -168,7 +173,8 @@ impl Engine {
         };
         let answer = answer.map_err(|error| failed(error.into()))?;
         let tensors = wanted.iter().zip(answer).map(|(key, value)| {
-            let tensor: rten_tensor::Tensor<f32> = value.try_into().map_err(|error: rten::TryFromValueError| failed(error.into()))?;
+            let tensor: rten_tensor::Tensor<f32> =
+                value.try_into().map_err(|error: rten::TryFromValueError| failed(error.into()))?;
             let shape = tensor.shape().to_vec();
             let tensor = Tensor::new(shape, Values::F32(tensor.into_data())).map_err(|error| failed(error.into()))?;
             Ok((key.clone(), tensor))

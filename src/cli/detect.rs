@@ -23,8 +23,8 @@ use crate::fault::{Code, Fault};
 use crate::geometry::PixelBox;
 use crate::http::Service;
 use crate::http::detect::{DetectAnswer, tags};
-use crate::image::encode::{self, Picture};
 use crate::image::draw;
+use crate::image::encode::{self, Picture};
 use crate::request_id::RequestId;
 
 #[derive(Debug, Args)]
@@ -97,15 +97,18 @@ const AT_ONCE: usize = 8;
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let service = Arc::new(app::build(&arguments.settings)?);
     let model = Arc::clone(service.catalog.default_model());
-    let wanted = Wanted::read(&arguments.params(), service.defaults, model.labels()).map_err(say)?;
+    let wanted = Wanted::read(&arguments.params(), service.defaults, model.labels()).map_err(|fault| say(&fault))?;
     let several = arguments.photos.len() > 1;
     if let Some(folder) = arguments.annotated.as_ref().filter(|_| several) {
-        let cause = |error: io::Error| Fault::new(Code::InvalidOption, format!("cannot make the folder {}: {error}", folder.display()));
-        std::fs::create_dir_all(folder).map_err(cause).map_err(say)?;
+        let cause = |error: io::Error| {
+            Fault::new(Code::InvalidOption, format!("cannot make the folder {}: {error}", folder.display()))
+        };
+        std::fs::create_dir_all(folder).map_err(cause).map_err(|fault| say(&fault))?;
     }
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} photos, {eta} left").expect("a valid template");
     // Hidden by itself where standard error is no terminal.
-    let bar = if several { ProgressBar::new(arguments.photos.len() as u64).with_style(style) } else { ProgressBar::hidden() };
+    let bar =
+        if several { ProgressBar::new(arguments.photos.len() as u64).with_style(style) } else { ProgressBar::hidden() };
 
     let mut failed = false;
     let work = arguments.photos.iter().map(|photo| {
@@ -129,7 +132,8 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
                 failed = true;
                 tracing::debug!(cause = fault.cause_chain(), "{name} failed");
                 if arguments.json {
-                    let problem = json!({ "file": name.to_string(), "code": fault.code().name(), "detail": fault.detail() });
+                    let problem =
+                        json!({ "file": name.to_string(), "code": fault.code().name(), "detail": fault.detail() });
                     bar.suspend(|| print::line(problem));
                 }
                 bar.suspend(|| eprintln!("spotter: {name}: {fault}"));
@@ -140,7 +144,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     if failed { Err(Failure::Said) } else { Ok(()) }
 }
 
-fn say(fault: Fault) -> Failure {
+fn say(fault: &Fault) -> Failure {
     eprintln!("spotter: {fault}");
     Failure::Said
 }
@@ -196,8 +200,7 @@ fn target(out: &Path, photo: &Path, several: bool) -> PathBuf {
 fn readable(photo: &Path, model: &Model, answer: &Answer) -> String {
     let ms = answer.timings.total.as_millis();
     let Answer { photo: size, format, version, .. } = answer;
-    let head =
-        format!("{}: {size} {}, {} version {version}, {ms} ms", photo.display(), format.name(), model.name());
+    let head = format!("{}: {size} {}, {} version {version}, {ms} ms", photo.display(), format.name(), model.name());
     if answer.detections.is_empty() {
         return format!("{head}\n  nothing found; a lower --min-score lists less certain objects\n");
     }

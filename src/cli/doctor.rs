@@ -42,11 +42,11 @@ struct Report {
 }
 
 impl Report {
-    fn ok(&self, what: &str) {
+    fn ok(what: &str) {
         print::line(format_args!("  ok    {what}"));
     }
 
-    fn note(&self, what: &str) {
+    fn note(what: &str) {
         print::line(format_args!("  note  {what}"));
     }
 
@@ -84,8 +84,8 @@ async fn check(service: &Service, model: &Model, report: &mut Report) {
         Ok(resolved) => resolved,
         Err(fault) => return report.fail(&with_cause(&fault), fix(&fault)),
     };
-    report.ok(&format!("version {} is read as {}: {}", resolved.version, resolved.adapter.kind(), resolved.signature));
-    report.ok("a blank picture was answered");
+    Report::ok(&format!("version {} is read as {}: {}", resolved.version, resolved.adapter.kind(), resolved.signature));
+    Report::ok("a blank picture was answered");
     labels(model, &resolved, report);
     example(service, model, &call, report).await;
 }
@@ -101,10 +101,10 @@ async fn available(model: &Model, call: &Call, report: &mut Report) -> bool {
     let states: Vec<_> = versions.iter().map(|status| format!("{} {}", status.version, status.state.name())).collect();
     let states = if states.is_empty() { "none".to_owned() } else { states.join(", ") };
     for failed in versions.iter().filter_map(|status| status.error.as_ref().map(|error| (status.version, error))) {
-        report.note(&format!("version {} could not be loaded: {}", failed.0, failed.1));
+        Report::note(&format!("version {} could not be loaded: {}", failed.0, failed.1));
     }
     if versions.iter().any(|status| status.state == State::Available) {
-        report.ok(&format!("reachable, versions: {states}"));
+        Report::ok(&format!("reachable, versions: {states}"));
         return true;
     }
     let fix = "the model server needs a folder MODEL_BASE_PATH/NAME/1/ with saved_model.pb in it; its own log says why it was not loaded";
@@ -116,16 +116,25 @@ async fn available(model: &Model, call: &Call, report: &mut Report) -> bool {
 fn labels(model: &Model, resolved: &Resolved, report: &mut Report) {
     let labels = model.labels();
     if labels.is_empty() {
-        return report.fail("there is no label map: classes are called class_1, class_2, …", "--labels FILE.pbtxt, or --labels coco");
+        return report.fail(
+            "there is no label map: classes are called class_1, class_2, …",
+            "--labels FILE.pbtxt, or --labels coco",
+        );
     }
     let highest = labels.iter().map(|(id, _)| id).max().unwrap_or_default();
     match resolved.adapter.classes() {
-        None => report.note(&format!("the signature does not tell how many classes there are; the label map has {}", labels.len())),
+        None => Report::note(&format!(
+            "the signature does not tell how many classes there are; the label map has {}",
+            labels.len()
+        )),
         Some(classes) if classes == labels.len() || classes as i64 == highest => {
-            report.ok(&format!("the label map fits the model's {classes} classes"));
+            Report::ok(&format!("the label map fits the model's {classes} classes"));
         }
         Some(classes) => {
-            let what = format!("the model tells {classes} classes apart, the label map has {} up to id {highest}", labels.len());
+            let what = format!(
+                "the model tells {classes} classes apart, the label map has {} up to id {highest}",
+                labels.len()
+            );
             report.fail(&what, "--labels with the map that the model was trained with");
         }
     }
@@ -137,9 +146,10 @@ async fn example(service: &Service, model: &Model, call: &Call, report: &mut Rep
     match service.pipeline.detect(model, job, call).await {
         Err(fault) => report.fail(&format!("the example photo: {}", with_cause(&fault)), fix(&fault)),
         Ok(answer) => {
-            let found: Vec<_> = answer.detections.iter().map(|found| format!("{} {:.2}", found.label, found.score)).collect();
+            let found: Vec<_> =
+                answer.detections.iter().map(|found| format!("{} {:.2}", found.label, found.score)).collect();
             let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
-            report.note(&format!("the example photo, a person, is read as: {found}"));
+            Report::note(&format!("the example photo, a person, is read as: {found}"));
         }
     }
 }
@@ -157,8 +167,12 @@ fn fix(fault: &Fault) -> &'static str {
         Code::ModelUnavailable => {
             "check --serving (TensorFlow Serving's gRPC port is 8500, 8501 is REST) and --model (its MODEL_NAME), and that the server runs"
         }
-        Code::ModelContract => "export the model with exporter_main_v2.py, or check that --serving is a TensorFlow Serving gRPC port",
-        Code::ModelDeadline | Code::DeadlineExceeded => "the model is too slow for --request-timeout-ms, or still warming up: try again",
+        Code::ModelContract => {
+            "export the model with exporter_main_v2.py, or check that --serving is a TensorFlow Serving gRPC port"
+        }
+        Code::ModelDeadline | Code::DeadlineExceeded => {
+            "the model is too slow for --request-timeout-ms, or still warming up: try again"
+        }
         Code::Overloaded => "the model server's queue is full: add replicas or try again",
         _ => "see the detail above",
     }

@@ -13,7 +13,12 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
     let listening = Listening::bind(service, settings.listen).await?;
     let model = listening.service().catalog.default_model();
     let url = format!("http://{}", reachable(listening.address()));
-    print::line(format_args!("spotter {} finds objects with {}, run by {}", env!("CARGO_PKG_VERSION"), model.name(), model.backend().describe()));
+    print::line(format_args!(
+        "spotter {} finds objects with {}, run by {}",
+        env!("CARGO_PKG_VERSION"),
+        model.name(),
+        model.backend().describe()
+    ));
     print::line(format_args!("  listening      {url}"));
     print::line(format_args!("  documentation  {url}/docs"));
     print::line(format_args!("  try it         curl -s {url}/example.jpg | curl -F image=@- {url}/v1/detect"));

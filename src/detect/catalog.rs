@@ -213,7 +213,8 @@ impl Model {
     }
 
     fn none_available(&self, versions: &[VersionStatus]) -> Fault {
-        let states: Vec<_> = versions.iter().map(|status| format!("{}: {}", status.version, status.state.name())).collect();
+        let states: Vec<_> =
+            versions.iter().map(|status| format!("{}: {}", status.version, status.state.name())).collect();
         let states = if states.is_empty() { "none".to_owned() } else { states.join(", ") };
         let detail = format!("Model '{}' has no version AVAILABLE (versions: {states}).", self.name);
         let fault = Fault::new(Code::ModelUnavailable, detail).retry_after(std::time::Duration::from_secs(2));

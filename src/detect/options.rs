@@ -163,7 +163,11 @@ impl Wanted {
         };
         reader.refuse_overlap(&options, labels);
         let version = reader.version();
-        if reader.errors.is_empty() { Ok(Self { version, options }) } else { Err(Fault::invalid_options(reader.errors)) }
+        if reader.errors.is_empty() {
+            Ok(Self { version, options })
+        } else {
+            Err(Fault::invalid_options(reader.errors))
+        }
     }
 }
 
@@ -187,7 +191,8 @@ impl<'a> Reader<'a> {
         for param in self.params.iter().filter(|param| !NAMES.contains(&param.name.as_str())) {
             let name: String = param.name.chars().take(60).collect();
             let near = NAMES.iter().find(|known| strsim::osa_distance(known, &name) <= 3);
-            let hint = near.map_or_else(|| format!("Options: {}.", NAMES.join(", ")), |near| format!("Did you mean {near}?"));
+            let hint =
+                near.map_or_else(|| format!("Options: {}.", NAMES.join(", ")), |near| format!("Did you mean {near}?"));
             self.wrong(&name, format!("Unknown option '{name}'. {hint}"));
         }
     }

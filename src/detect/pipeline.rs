@@ -11,9 +11,8 @@ use crate::detect::options::Wanted;
 use crate::detect::select::{Detection, select};
 use crate::fault::{Code, Fault};
 use crate::geometry::{Letterbox, Size};
-use crate::image::encode::{self, Picture};
 use crate::image::{Encoded, Format, Limits, Rgb};
-use crate::model::input::{Form, Input, Prepared, encoded};
+use crate::model::input::{self, Form, Input, Prepared};
 use crate::model::version::VersionChoice;
 use crate::workers::Workers;
 
@@ -182,8 +181,8 @@ fn ready(photo: &Encoded, input: &Input, keep: Keep, max_side: u32) -> Result<Re
 
     let begin = Instant::now();
     let prepared = match (&input.form, untouched, &pixels) {
-        (Form::Encoded, Some(file), _) => encoded(file.clone(), photo.photo()),
-        (Form::Encoded, None, Some(pixels)) => encoded(encode::encode(pixels, Picture::Jpeg)?, photo.photo()),
+        (Form::Encoded, Some(file), _) => input::untouched(file.clone(), photo.photo()),
+        (Form::Encoded, None, Some(pixels)) => input::encoded(pixels, max_side)?,
         (Form::Pixels(form), _, Some(pixels)) => form.prepare(pixels, max_side),
         (_, None, None) | (Form::Pixels(_), _, None) => unreachable!("pixels are decoded unless the file is passed on"),
     };

@@ -27,7 +27,8 @@ impl Answer {
     /// `NOT_ACCEPTABLE` where none of the forms is accepted.
     pub(super) fn negotiate(headers: &HeaderMap) -> Result<Self, Fault> {
         let lines = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let ranges: Vec<Mime> = lines.flat_map(|line| line.split(',')).filter_map(|range| range.trim().parse().ok()).collect();
+        let ranges: Vec<Mime> =
+            lines.flat_map(|line| line.split(',')).filter_map(|range| range.trim().parse().ok()).collect();
         if ranges.is_empty() {
             return Ok(Self::Json);
         }
@@ -54,7 +55,8 @@ fn quality(ranges: &[Mime], kind: &str, subtype: &str) -> u16 {
         ("*", "*") => Some(0),
         _ => None,
     };
-    let best = ranges.iter().filter_map(|range| Some((specificity(range)?, range))).max_by_key(|(specific, _)| *specific);
+    let best =
+        ranges.iter().filter_map(|range| Some((specificity(range)?, range))).max_by_key(|(specific, _)| *specific);
     best.map_or(0, |(_, range)| {
         let q = range.get_param("q").and_then(|q| q.as_str().parse::<f32>().ok()).unwrap_or(1.0);
         (q.clamp(0.0, 1.0) * 1000.0) as u16

@@ -169,17 +169,21 @@ struct MultipartUpload {
     /// The photo.
     #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
     image: String,
+    // Swagger UI fills every field with its example and makes one up where there is none.
     /// Least score that is listed.
-    #[schema(minimum = 0.0, maximum = 1.0)]
+    #[schema(minimum = 0.0, maximum = 1.0, example = 0.3, nullable = false)]
     min_score: Option<f32>,
     /// How many detections are listed at most.
-    #[schema(minimum = 1, maximum = 1000)]
+    #[schema(minimum = 1, maximum = 1000, example = 100, nullable = false)]
     max_detections: Option<u32>,
     /// Only these classes: labels or ids, separated by commas.
+    #[schema(example = "", nullable = false)]
     classes: Option<String>,
     /// None of these classes: labels or ids, separated by commas.
+    #[schema(example = "", nullable = false)]
     exclude_classes: Option<String>,
     /// Adds `box_normalized`.
+    #[schema(example = false, nullable = false)]
     normalized: Option<bool>,
 }
 

@@ -6,6 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
@@ -15,7 +18,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use utoipa_swagger_ui::SwaggerUi;
 
 use crate::fault::{Code, Fault};
 use crate::http::problem::{MEDIA_TYPE, Problem};
@@ -48,7 +51,7 @@ struct Document;
 /// The routes that the document describes.
 pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
     let mut document = Document::openapi();
-    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     let mut router = OpenApiRouter::with_openapi(document)
         .routes(routes!(detect::detect_default))
         .routes(routes!(detect::detect_with_model))
@@ -73,9 +76,12 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// Swagger UI at /docs and the document at /openapi.json. Its assets are in the binary: clusters have no way out.
-pub(super) fn swagger_ui(document: utoipa::openapi::OpenApi) -> SwaggerUi {
-    let config = Config::default().try_it_out_enabled(true).display_request_duration(true).validator_url("none");
-    SwaggerUi::new("/docs").url("/openapi.json", document).config(config)
+pub(super) fn swagger_ui(document: utoipa::openapi::OpenApi) -> Router<Arc<Service>> {
+    let script =
+        || async { ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("swagger-initializer.js")) };
+    // This route is more specific than Swagger UI's own, so it wins.
+    Router::from(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .route("/docs/swagger-initializer.js", get(script))
 }
 
 /// The codes that an operation may answer.
@@ -131,7 +137,8 @@ fn add_problems(operation: &mut Operation) {
 
 fn example(code: Code) -> Example {
     let row = code.row();
-    let problem = Problem::new(&Fault::new(code, row.help), &RequestId::from_caller(EXAMPLE_ID).expect("visible ASCII"));
+    let problem =
+        Problem::new(&Fault::new(code, row.help), &RequestId::from_caller(EXAMPLE_ID).expect("visible ASCII"));
     ExampleBuilder::new().summary(row.title).value(Some(json!(problem))).build()
 }
 

@@ -47,7 +47,9 @@ pub(super) struct Upload {
 /// How the photo is packed.
 #[derive(Debug, PartialEq)]
 enum Form {
-    Multipart { boundary: String },
+    Multipart {
+        boundary: String,
+    },
     Json,
     Raw,
     /// A type that says nothing of a photo but that clients send by default: taken if the bytes are an image.
@@ -59,7 +61,12 @@ impl Upload {
     ///
     /// # Errors
     /// `UNSUPPORTED_MEDIA_TYPE`, `PAYLOAD_TOO_LARGE`, `UPLOAD_TIMEOUT`, `MISSING_IMAGE`, or what is wrong in the form.
-    pub(super) async fn receive(request: Request, limits: &Limits, workers: &Workers, call: &Call) -> Result<Self, Fault> {
+    pub(super) async fn receive(
+        request: Request,
+        limits: &Limits,
+        workers: &Workers,
+        call: &Call,
+    ) -> Result<Self, Fault> {
         let (parts, body) = request.into_parts();
         let mut body = body;
         let form = match Form::of(&parts.headers) {
@@ -93,14 +100,16 @@ impl Form {
             return Ok(Self::Unsaid("no Content-Type".to_owned()));
         };
         let shown = || String::from_utf8_lossy(value.as_bytes()).chars().take(100).collect::<String>();
-        let mime: Mime =
-            value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| unsupported(&shown()))?;
+        let mime: Mime = value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| unsupported(&shown()))?;
         match (mime.type_().as_str(), mime.subtype().as_str(), mime.suffix().map(|suffix| suffix.as_str())) {
             ("multipart", "form-data", _) => {
                 let text = value.to_str().expect("parsed as text above");
                 let boundary = multer::parse_boundary(text).map_err(|error| {
-                    Fault::new(Code::InvalidMultipart, "Content-Type multipart/form-data names no boundary. Let the HTTP client write this header.")
-                        .caused_by(error)
+                    Fault::new(
+                        Code::InvalidMultipart,
+                        "Content-Type multipart/form-data names no boundary. Let the HTTP client write this header.",
+                    )
+                    .caused_by(error)
                 })?;
                 Ok(Self::Multipart { boundary })
             }
@@ -136,7 +145,13 @@ fn query(text: &str) -> Vec<Param> {
 }
 
 /// The body in one piece, no longer than the limit.
-async fn read(mut body: Body, headers: &HeaderMap, limit: usize, limits: &Limits, deadline: Deadline) -> Result<Bytes, Fault> {
+async fn read(
+    mut body: Body,
+    headers: &HeaderMap,
+    limit: usize,
+    limits: &Limits,
+    deadline: Deadline,
+) -> Result<Bytes, Fault> {
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if let Some(declared) = declared.filter(|&declared| declared > limit as u64) {
         drain(&mut body, headers, 0).await;
@@ -147,7 +162,10 @@ async fn read(mut body: Body, headers: &HeaderMap, limit: usize, limits: &Limits
     let mut stream = body.into_data_stream();
     loop {
         let chunk = deadline.bound(stream.next()).await.map_err(|_| {
-            let detail = format!("The upload stopped at {} bytes and did not finish before the request's deadline.", bytes.len());
+            let detail = format!(
+                "The upload stopped at {} bytes and did not finish before the request's deadline.",
+                bytes.len()
+            );
             Fault::new(Code::UploadTimeout, detail)
         })?;
         match chunk {
@@ -173,7 +191,10 @@ async fn read(mut body: Body, headers: &HeaderMap, limit: usize, limits: &Limits
 
 fn too_large(found: &str, limits: &Limits) -> Fault {
     let max = limits.max_bytes;
-    let detail = format!("The body has {found}; this server accepts images up to {max} bytes ({:.1} MiB).", max as f64 / f64::from(1 << 20));
+    let detail = format!(
+        "The body has {found}; this server accepts images up to {max} bytes ({:.1} MiB).",
+        max as f64 / f64::from(1 << 20)
+    );
     Fault::new(Code::PayloadTooLarge, detail).with("max_bytes", max)
 }
 
@@ -214,11 +235,15 @@ async fn multipart(body: Bytes, boundary: String) -> Result<(Bytes, Vec<Param>),
         let content = part.bytes().await.map_err(malformed)?;
         if name == IMAGE {
             if image.replace(content).is_some() {
-                return Err(Fault::new(Code::InvalidMultipart, "The form has two parts `image`; one photo is detected at a time."));
+                return Err(Fault::new(
+                    Code::InvalidMultipart,
+                    "The form has two parts `image`; one photo is detected at a time.",
+                ));
             }
         } else if !is_file || NAMES.contains(&name.as_str()) {
             let text = String::from_utf8(content.to_vec()).map_err(|error| {
-                Fault::new(Code::InvalidMultipart, format!("Part '{}' is not UTF-8 text.", names[names.len() - 1])).caused_by(error)
+                Fault::new(Code::InvalidMultipart, format!("Part '{}' is not UTF-8 text.", names[names.len() - 1]))
+                    .caused_by(error)
             })?;
             params.push(Param::text(name, text));
         }
@@ -239,7 +264,8 @@ fn json(body: &[u8]) -> Result<(Bytes, Vec<Param>), Fault> {
         return Err(Fault::new(Code::MissingImage, "The body is empty. Send {\"image\": \"<base64>\"}."));
     }
     let malformed = |error: serde_json::Error| {
-        Fault::new(Code::InvalidJson, format!("The body is not the JSON object that is expected: {error}.")).caused_by(error)
+        Fault::new(Code::InvalidJson, format!("The body is not the JSON object that is expected: {error}."))
+            .caused_by(error)
     };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let object = Object.deserialize(&mut deserializer).map_err(malformed)?;
@@ -347,7 +373,8 @@ fn base64(text: &str) -> Result<Bytes, Fault> {
             } else {
                 ""
             };
-            Err(Fault::new(Code::InvalidBase64, format!("Field `image` is not valid base64: {error}.{hint}")).caused_by(error))
+            Err(Fault::new(Code::InvalidBase64, format!("Field `image` is not valid base64: {error}.{hint}"))
+                .caused_by(error))
         }
     }
 }
@@ -442,11 +469,18 @@ mod tests {
 
     #[test]
     fn forms_without_a_photo_say_what_they_had() {
-        let fault = form("--b\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\n\nx\n--b--\n").expect_err("file");
-        assert_eq!((fault.code(), fault.detail()), (Code::MissingImage, "The form has no part `image`. Parts found: file."));
+        let fault =
+            form("--b\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\n\nx\n--b--\n").expect_err("file");
+        assert_eq!(
+            (fault.code(), fault.detail()),
+            (Code::MissingImage, "The form has no part `image`. Parts found: file.")
+        );
         let empty = form("--b\nContent-Disposition: form-data; name=\"image\"; filename=\"\"\n\n\n--b--\n");
         assert_eq!(empty.expect_err("empty").code(), Code::MissingImage);
-        assert_eq!(form("--b\nContent-Disposition: form-data; name=\"image\"\n\nx").expect_err("cut").code(), Code::InvalidMultipart);
+        assert_eq!(
+            form("--b\nContent-Disposition: form-data; name=\"image\"\n\nx").expect_err("cut").code(),
+            Code::InvalidMultipart
+        );
         assert_eq!(form("nonsense").expect_err("no boundary").code(), Code::InvalidMultipart);
         let many = "--b\nContent-Disposition: form-data; name=\"classes\"\n\ncat\n".repeat(65) + "--b--\n";
         assert_eq!(form(&many).expect_err("too many").code(), Code::InvalidMultipart);

@@ -91,11 +91,11 @@ impl From<ImageError> for Broken {
     fn from(error: ImageError) -> Self {
         match error {
             ImageError::Unsupported(_) => Self::Unsupported(error.into()),
-            ImageError::Decoding(_)
-            | ImageError::Encoding(_)
-            | ImageError::Parameter(_)
-            | ImageError::Limits(_)
-            | ImageError::IoError(_) => Self::reading(error),
+            // Unwrapped: `image` hides the inner error from those who ask for the source.
+            ImageError::IoError(error) => Self::reading(error),
+            ImageError::Decoding(_) | ImageError::Encoding(_) | ImageError::Parameter(_) | ImageError::Limits(_) => {
+                Self::reading(error)
+            }
         }
     }
 }

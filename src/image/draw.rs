@@ -150,6 +150,9 @@ mod tests {
     #[test]
     fn empty_and_endless_texts_do_no_harm() {
         let mut photo = Rgb::filled(Size::new(200, 100), GREY);
-        boxes(&mut photo, &[tag(0, 0, 50, 50, ""), tag(20, 20, 60, 60, &"wide ".repeat(500)), tag(1, 1, 9, 9, "a\n\tb")]);
+        boxes(
+            &mut photo,
+            &[tag(0, 0, 50, 50, ""), tag(20, 20, 60, 60, &"wide ".repeat(500)), tag(1, 1, 9, 9, "a\n\tb")],
+        );
     }
 }

@@ -117,8 +117,9 @@ fn refuse(codec: &Codec, broken: Broken) -> Fault {
         }
         Broken::Damaged(cause) => (format!("The {title} file is damaged. Export the picture again."), cause),
         Broken::Unsupported(cause) => {
-            let detail =
-                format!("The {title} file uses a variant of its format that is not supported. Export it as JPEG or PNG.");
+            let detail = format!(
+                "The {title} file uses a variant of its format that is not supported. Export it as JPEG or PNG."
+            );
             (detail, cause)
         }
         Broken::CameraRaw => return foreign::camera_raw(),

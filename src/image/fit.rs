@@ -13,6 +13,10 @@ use crate::geometry::Letterbox;
 /// Resizing is bilinear and antialiased: shrinking averages over all pixels that fall together, as Pillow does and
 /// plain bilinear sampling does not. The photo itself is lent out where nothing changes. It may be decoded at a reduced
 /// scale: only its aspect has to be that of `letterbox.photo`.
+///
+/// # Panics
+///
+/// Where the content reaches beyond the canvas, which no constructor of [`Letterbox`] makes.
 pub fn fit<'a>(photo: &'a Rgb, letterbox: &Letterbox, pad: [u8; 3]) -> Cow<'a, Rgb> {
     let Letterbox { content, canvas, .. } = *letterbox;
     if content == photo.size() && canvas == content {

@@ -91,7 +91,7 @@ pub(super) fn refusal(bytes: &[u8]) -> Fault {
         return refuse(title, Some(media_type));
     }
     let hex: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    fault(format!("The format of the image is not known: it starts with the bytes {}.", hex.join(" ")))
+    fault(&format!("The format of the image is not known: it starts with the bytes {}.", hex.join(" ")))
 }
 
 /// The refusal of a TIFF that only wraps the raw data of a camera.
@@ -100,14 +100,14 @@ pub(super) fn camera_raw() -> Fault {
 }
 
 fn refuse(title: &str, media_type: Option<&str>) -> Fault {
-    let fault = fault(format!("This looks like {title}, which is not supported."));
+    let fault = fault(&format!("This looks like {title}, which is not supported."));
     match media_type {
         Some(media_type) => fault.with("detected", media_type),
         None => fault,
     }
 }
 
-fn fault(found: String) -> Fault {
+fn fault(found: &str) -> Fault {
     let titles: Vec<&str> = CODECS.iter().map(|codec| codec.title).collect();
     let (last, others) = titles.split_last().expect("there are formats");
     let supported: Vec<&str> = CODECS.iter().map(|codec| codec.media_type).collect();

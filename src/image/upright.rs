@@ -39,10 +39,9 @@ fn swaps_sides(orientation: Orientation) -> bool {
         | Orientation::FlipHorizontal
         | Orientation::Rotate180
         | Orientation::FlipVertical => false,
-        Orientation::Rotate90FlipH
-        | Orientation::Rotate90
-        | Orientation::Rotate270FlipH
-        | Orientation::Rotate270 => true,
+        Orientation::Rotate90FlipH | Orientation::Rotate90 | Orientation::Rotate270FlipH | Orientation::Rotate270 => {
+            true
+        }
     }
 }
 

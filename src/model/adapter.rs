@@ -114,7 +114,8 @@ impl FromIterator<(String, Tensor)> for Outputs {
 /// An answer that does not read as the signature promised. What was wrong with it goes to the log: a client can do
 /// nothing with it.
 fn broken(cause: String) -> Fault {
-    Fault::new(Code::ModelContract, "The model's answer does not have the form its signature promised.").caused_by(cause)
+    Fault::new(Code::ModelContract, "The model's answer does not have the form its signature promised.")
+        .caused_by(cause)
 }
 
 /// A signature that no adapter understands.
@@ -125,15 +126,17 @@ pub struct Unfit {
     tried: Vec<String>,
 }
 
+/// How a kind recognises its own: the adapter, or what it would have needed.
+type Recognise = fn(&Signature) -> Result<Box<dyn Adapter>, String>;
+
 /// The adapter that understands this signature.
 ///
 /// # Errors
 /// What was found and what each adapter would have needed.
 pub fn choose(signature: &Signature) -> Result<Box<dyn Adapter>, Unfit> {
-    let kinds: [fn(&Signature) -> Result<Box<dyn Adapter>, String>; 3] =
-        [tf_detection::recognise, nanodet::recognise, yolox::recognise];
+    const KINDS: [Recognise; 3] = [tf_detection::recognise, nanodet::recognise, yolox::recognise];
     let mut tried = Vec::new();
-    for recognise in kinds {
+    for recognise in KINDS {
         match recognise(signature) {
             Ok(adapter) => return Ok(adapter),
             Err(reason) => tried.push(reason),

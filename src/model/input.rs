@@ -4,8 +4,7 @@ use bytes::Bytes;
 
 use crate::fault::Fault;
 use crate::geometry::{Letterbox, Size};
-use crate::image::encode::{self, Picture};
-use crate::image::{Rgb, fit};
+use crate::image::{Rgb, encode, fit};
 use crate::tensor::{Tensor, Values};
 
 /// The one picture input of a detector.
@@ -160,16 +159,29 @@ impl Pixels {
     }
 }
 
-/// A whole encoded picture as a string tensor `[1]`, its pixels being the photo's.
-pub fn encoded(file: Bytes, photo: Size) -> Prepared {
-    let tensor = Tensor::new(vec![1], Values::String(vec![file])).expect("one string fills [1]");
-    Prepared { tensor, letterbox: Letterbox { photo, content: photo, canvas: photo } }
+/// The client's own file for a model that decodes by itself; `photo` is the size of its picture.
+pub fn untouched(file: Bytes, photo: Size) -> Prepared {
+    Prepared { tensor: file_tensor(file), letterbox: Letterbox { photo, content: photo, canvas: photo } }
+}
+
+/// The photo as a new file for a model that decodes by itself; no side of it is longer than `max_side`.
+///
+/// # Errors
+/// None for a photo that was decoded here.
+pub fn encoded(photo: &Rgb, max_side: u32) -> Result<Prepared, Fault> {
+    let letterbox = Letterbox::shrunk(photo.size(), max_side);
+    let file = encode::for_model(&fit::fit(photo, &letterbox, [0; 3]))?;
+    Ok(Prepared { tensor: file_tensor(file), letterbox })
+}
+
+/// A whole encoded picture as a string tensor `[1]`.
+fn file_tensor(file: Bytes) -> Tensor {
+    Tensor::new(vec![1], Values::String(vec![file])).expect("one string fills [1]")
 }
 
 /// A small grey JPEG, for a Predict whose answer does not matter.
 pub fn blank_encoded() -> Result<Tensor, Fault> {
-    let size = Size::new(64, 64);
-    Ok(encoded(encode::encode(&Rgb::filled(size, [128; 3]), Picture::Jpeg)?, size).tensor)
+    Ok(file_tensor(encode::for_model(&Rgb::filled(Size::new(64, 64), [128; 3]))?))
 }
 
 #[cfg(test)]

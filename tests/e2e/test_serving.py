@@ -206,7 +206,6 @@ def test_a_lost_server_is_503_until_it_is_back(
 def test_a_slow_server_is_504(saved_models: Path, start_peer: StartPeer, spotter: StartGateway) -> None:
     peer = start_peer({"m": saved_models / "image_tensor"}, "--delay-ms=60000")
     gateway = spotter(*serving(peer.address, "m"), "--request-timeout-ms", "500")
-    until(gateway.is_ready, "the gateway to be ready")
 
     started = time.monotonic()
     response = gateway.post(photos.read("chelsea"))
@@ -214,3 +213,17 @@ def test_a_slow_server_is_504(saved_models: Path, start_peer: StartPeer, spotter
     assert time.monotonic() - started < 5
     calls = until(peer.requests, "the peer to have dropped the request", within=5)
     assert all(call["seconds_left"] <= 0.5 for call in calls)
+
+
+def test_a_hanging_server_is_504_until_it_answers_again(
+    saved_models: Path, start_peer: StartPeer, spotter: StartGateway
+) -> None:
+    peer = start_peer({"m": saved_models / "image_tensor"})
+    gateway = spotter(*serving(peer.address, "m"), "--request-timeout-ms", "1000")
+    until(gateway.is_ready, "the gateway to be ready")
+
+    peer.freeze()
+    assert_problem(gateway.post(photos.read("chelsea")), 504, "MODEL_DEADLINE")
+
+    peer.thaw()
+    until(lambda: gateway.post(photos.read("chelsea")).status_code == 200, "photos to be answered again")

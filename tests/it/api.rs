@@ -26,7 +26,8 @@ async fn a_photo_in_every_form_gives_the_same_boxes() {
     assert_found(&json_of(spotter.post("/v1/detect").multipart(form)).await, CHELSEA);
 
     let standard = BASE64_STANDARD.encode(&chelsea);
-    let wrapped = standard.as_bytes().chunks(76).map(|line| str::from_utf8(line).unwrap()).collect::<Vec<_>>().join("\r\n");
+    let wrapped =
+        standard.as_bytes().chunks(76).map(|line| str::from_utf8(line).unwrap()).collect::<Vec<_>>().join("\r\n");
     for text in [format!("data:image/jpeg;base64,{standard}"), BASE64_URL_SAFE_NO_PAD.encode(&chelsea), wrapped] {
         assert_found(&json_of(spotter.post("/v1/detect").json(&json!({ "image": text }))).await, CHELSEA);
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use spotter::backend::embedded::Embedded;
 use spotter::backend::serving::proto::tensorflow::serving::{PredictRequest, PredictResponse};
-use spotter::backend::serving::proto::tensorflow::{DataType, SignatureDef, TensorInfo, TensorShapeProto, tensor_shape_proto::Dim};
+use spotter::backend::serving::proto::tensorflow::{
+    DataType, SignatureDef, TensorInfo, TensorShapeProto, tensor_shape_proto::Dim,
+};
 use spotter::backend::serving::{Serving, Settings};
 use spotter::backend::{Backend, Call, Predict, Target};
 use spotter::deadline::Deadline;
@@ -59,7 +61,8 @@ async fn keeps_its_promises(backend: &dyn Backend, model: &str, version: i64) ->
     let keys: Vec<_> = some.outputs.iter().map(|(key, _)| key.to_owned()).collect();
     assert_eq!(keys, wanted, "only what was asked for is answered");
 
-    let all = backend.predict(predict(&signature, latest.clone(), adapter.outputs().to_vec()), &minute()).await.unwrap();
+    let all =
+        backend.predict(predict(&signature, latest.clone(), adapter.outputs().to_vec()), &minute()).await.unwrap();
     assert_eq!(all.version, version);
     let canvas = spotter::geometry::Size::new(416, 416);
     let candidates = adapter.interpret(&all.outputs, canvas, 0.3).unwrap();
@@ -111,7 +114,8 @@ async fn script(embedded: Arc<Embedded>) -> Script {
     let runtime = tokio::runtime::Handle::current();
     let predict = move |request: &PredictRequest| {
         let (key, message) = request.inputs.iter().next().unwrap();
-        let numbers = message.tensor_content.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let numbers =
+            message.tensor_content.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
         let tensor = Tensor::new(vec![1, 3, 416, 416], Values::F32(numbers)).unwrap();
         let predict = Predict {
             target: target("nanodet-g", VersionChoice::Latest),
@@ -121,7 +125,8 @@ async fn script(embedded: Arc<Embedded>) -> Script {
         };
         let embedded = Arc::clone(&embedded);
         let runtime = runtime.clone();
-        let answer = std::thread::spawn(move || runtime.block_on(embedded.predict(predict, &minute()))).join().unwrap().unwrap();
+        let answer =
+            std::thread::spawn(move || runtime.block_on(embedded.predict(predict, &minute()))).join().unwrap().unwrap();
         let outputs = answer.outputs.iter().map(|(key, tensor)| {
             let sides: Vec<_> = tensor.shape().iter().map(|&side| side as i64).collect();
             (key.to_owned(), floats(&sides, tensor.numbers().unwrap()))

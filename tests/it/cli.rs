@@ -124,8 +124,7 @@ fn a_label_map_with_a_mistake_is_refused_with_its_place() {
 
 #[test]
 fn config_tells_each_value_and_where_it_came_from() {
-    let output =
-        spotter().args(["config", "--max-side", "640"]).env("SPOTTER_MIN_SCORE", "0.5").output().unwrap();
+    let output = spotter().args(["config", "--max-side", "640"]).env("SPOTTER_MIN_SCORE", "0.5").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
     let row = |flag: &str| -> Vec<&str> {
@@ -149,7 +148,9 @@ fn doctor_is_content_with_the_embedded_detector() {
     let output = run(&["doctor"]);
     let text = stdout(&output);
     assert!(output.status.success(), "{text}");
-    for expected in ["1 AVAILABLE", "NanoDet", "the label map fits the model's 80 classes", "is read as: person", "All is well."] {
+    for expected in
+        ["1 AVAILABLE", "NanoDet", "the label map fits the model's 80 classes", "is read as: person", "All is well."]
+    {
         assert!(text.contains(expected), "{text}");
     }
 }
@@ -214,7 +215,8 @@ async fn serve_says_where_it_listens_and_stops_when_told() {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer = client.get(format!("{url}/readyz")).header("x-request-id", "from-the-test").send().await.unwrap();
     assert_eq!(answer.status(), 200);
-    let answer = client.get(format!("{url}/v1/models/none")).header("x-request-id", "from-the-test").send().await.unwrap();
+    let answer =
+        client.get(format!("{url}/v1/models/none")).header("x-request-id", "from-the-test").send().await.unwrap();
     assert_eq!(answer.status(), 404);
     drop(client);
 

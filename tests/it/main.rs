@@ -1,5 +1,6 @@
 //! The service from outside: real sockets, real gRPC, the real detector. One binary, so that it links once.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+#![allow(unreachable_pub, reason = "there is nobody outside of a test binary")]
 
 mod api;
 mod backend_contract;
@@ -7,5 +8,6 @@ mod cli;
 mod models;
 mod openapi;
 mod problems;
+mod readme;
 mod serving;
 mod support;

@@ -28,10 +28,10 @@ async fn the_embedded_model_is_listed_described_and_labelled() {
     let labels = get(&spotter, "/v1/models/nanodet-g/labels").await;
     let labels = labels["labels"].as_array().unwrap();
     assert_eq!(labels.len(), 80);
-    assert_eq!((&labels[0], &labels[79]), (
-        &json!({"class_id": 1, "label": "person"}),
-        &json!({"class_id": 90, "label": "toothbrush"})
-    ));
+    assert_eq!(
+        (&labels[0], &labels[79]),
+        (&json!({"class_id": 1, "label": "person"}), &json!({"class_id": 90, "label": "toothbrush"}))
+    );
     for path in ["/v1/models/other", "/v1/models/other/labels"] {
         problem(spotter.get(path), 404, "UNKNOWN_MODEL").await;
     }

@@ -127,12 +127,27 @@ async fn strange_numbers_are_dropped_or_clamped() {
     let answer = response(&[
         (
             "detection_boxes",
-            floats(&[1, 4, 4], &[
-                -0.5, -0.5, 1.5, 1.5, // larger than the photo
-                0.0, 0.0, 1.0, 1.0, // its score is NaN
-                f32::NAN, 0.0, 1.0, 1.0, // no box
-                2.0, 2.0, 3.0, 3.0, // beside the photo
-            ]),
+            floats(
+                &[1, 4, 4],
+                &[
+                    -0.5,
+                    -0.5,
+                    1.5,
+                    1.5, // larger than the photo
+                    0.0,
+                    0.0,
+                    1.0,
+                    1.0, // its score is NaN
+                    f32::NAN,
+                    0.0,
+                    1.0,
+                    1.0, // no box
+                    2.0,
+                    2.0,
+                    3.0,
+                    3.0, // beside the photo
+                ],
+            ),
         ),
         ("detection_scores", floats(&[1, 4], &[0.9, f32::NAN, 0.8, 0.7])),
         ("detection_classes", floats(&[1, 4], &[12.0, 1.0, 1.0, 1.0])),
@@ -186,7 +201,11 @@ async fn every_refusal_of_the_model_server_has_its_problem() {
     let leak = "[[{{function_node __inference___call___2212}}{{node resize/ResizeBilinear}}]]";
     for (refusal, status, code) in [
         (Status::new(Code::Unavailable, leak), 503, "MODEL_UNAVAILABLE"),
-        (Status::new(Code::NotFound, format!("Servable not found for request: Latest(model) {leak}")), 503, "MODEL_UNAVAILABLE"),
+        (
+            Status::new(Code::NotFound, format!("Servable not found for request: Latest(model) {leak}")),
+            503,
+            "MODEL_UNAVAILABLE",
+        ),
         (Status::new(Code::Unavailable, format!("The batch scheduling queue is full {leak}")), 503, "OVERLOADED"),
         (Status::new(Code::ResourceExhausted, format!("Run() timeout exceeded {leak}")), 503, "OVERLOADED"),
         (Status::new(Code::DeadlineExceeded, leak), 504, "MODEL_DEADLINE"),
@@ -243,7 +262,8 @@ async fn with_two_hosts_a_dead_one_is_not_noticed() {
 
 #[tokio::test]
 async fn calls_are_spread_over_the_hosts() {
-    let hosts = [ScriptedServing::start(Script::image_tensor()).await, ScriptedServing::start(Script::image_tensor()).await];
+    let hosts =
+        [ScriptedServing::start(Script::image_tensor()).await, ScriptedServing::start(Script::image_tensor()).await];
     let both = format!("{},{}", hosts[0].url(), hosts[1].url());
     let spotter = Spotter::start(&["--serving", &both]).await;
     for _ in 0..6 {
@@ -264,7 +284,13 @@ async fn a_model_that_does_not_answer_in_time_is_a_gateway_timeout() {
     let (metadata, _) = serving.last_predict();
     let timeout = metadata.get("grpc-timeout").unwrap().to_str().unwrap();
     let (number, unit) = timeout.split_at(timeout.len() - 1);
-    let unit = match unit { "n" => 1e-9, "u" => 1e-6, "m" => 1e-3, "S" => 1.0, other => panic!("unit {other}") };
+    let unit = match unit {
+        "n" => 1e-9,
+        "u" => 1e-6,
+        "m" => 1e-3,
+        "S" => 1.0,
+        other => panic!("unit {other}"),
+    };
     assert!(number.parse::<f64>().unwrap() * unit <= 0.5, "what is left of the deadline is sent: {timeout}");
 }
 
@@ -273,7 +299,8 @@ async fn versions_and_labels_are_chosen_and_unknown_ones_named() {
     let serving = ScriptedServing::start(Script::image_tensor()).await;
     serving.change(|script| script.labels = [("stable".to_owned(), 3)].into());
     let spotter = behind(&serving, &[]).await;
-    let chosen = |spec: Option<model_spec::VersionChoice>| serving.last_predict().1.model_spec.unwrap().version_choice == spec;
+    let chosen =
+        |spec: Option<model_spec::VersionChoice>| serving.last_predict().1.model_spec.unwrap().version_choice == spec;
 
     spotter.detect("/v1/detect?version=3", photo("chelsea.png")).await;
     assert!(chosen(Some(model_spec::VersionChoice::Version(3))));
@@ -283,7 +310,9 @@ async fn versions_and_labels_are_chosen_and_unknown_ones_named() {
     spotter.detect("/v1/models/model/detect", photo("chelsea.png")).await;
     assert!(chosen(None));
 
-    let refused = |query: &str| problem(spotter.post(&format!("/v1/detect?{query}")).body(photo("chelsea.png")), 404, "UNKNOWN_VERSION");
+    let refused = |query: &str| {
+        problem(spotter.post(&format!("/v1/detect?{query}")).body(photo("chelsea.png")), 404, "UNKNOWN_VERSION")
+    };
     assert!(refused("version=7").await["detail"].as_str().unwrap().contains("version 7"));
     assert!(refused("version_label=canary").await["detail"].as_str().unwrap().contains("'canary'"));
 }
@@ -367,7 +396,12 @@ async fn bad_photos_cost_the_model_server_nothing() {
     let spotter = behind(&serving, &[]).await;
     spotter.get("/readyz").send().await.unwrap();
     let before = serving.received(|received| received.predicts.len());
-    problem(spotter.post("/v1/detect").header("content-type", "image/png").body("no photo"), 415, "UNSUPPORTED_IMAGE_FORMAT").await;
+    problem(
+        spotter.post("/v1/detect").header("content-type", "image/png").body("no photo"),
+        415,
+        "UNSUPPORTED_IMAGE_FORMAT",
+    )
+    .await;
     problem(spotter.post("/v1/detect?min_score=7").body(photo("chelsea.png")), 422, "INVALID_OPTION").await;
     assert_eq!(serving.received(|received| received.predicts.len()), before);
 }

@@ -89,8 +89,11 @@ impl Serving {
 
     /// An answer that no TensorFlow Serving gives.
     fn broken(&self, what: &str) -> Fault {
-        Fault::new(Code::ModelContract, "The model server's answer does not have the form that TensorFlow Serving gives.")
-            .caused_by(format!("{what}, from {}", self.pool.addresses()))
+        Fault::new(
+            Code::ModelContract,
+            "The model server's answer does not have the form that TensorFlow Serving gives.",
+        )
+        .caused_by(format!("{what}, from {}", self.pool.addresses()))
     }
 }
 
@@ -151,7 +154,8 @@ impl Backend for Serving {
         // An element takes at least four bytes once it is read, so this bounds memory by the same setting.
         let limit = self.settings.max_answer_bytes / size_of::<f32>();
         let outputs = answer.outputs.iter().map(|(key, message)| {
-            let tensor = wire::decode(message, limit).map_err(|error| self.broken(&format!("output '{key}': {error}")))?;
+            let tensor =
+                wire::decode(message, limit).map_err(|error| self.broken(&format!("output '{key}': {error}")))?;
             Ok((key.clone(), tensor))
         });
         Ok(Prediction { version, outputs: outputs.collect::<Result<_, Fault>>()? })
@@ -208,7 +212,8 @@ fn signature(mut signatures: HashMap<String, SignatureDef>) -> Result<Signature,
     let definition = signatures.remove(&name).expect("the name was found among the keys");
     let specs = |tensors: HashMap<String, TensorInfo>| {
         let read = |(key, info): (String, TensorInfo)| {
-            let spec = wire::spec(info.dtype, info.tensor_shape.as_ref()).map_err(|error| format!("'{key}': {error}"))?;
+            let spec =
+                wire::spec(info.dtype, info.tensor_shape.as_ref()).map_err(|error| format!("'{key}': {error}"))?;
             Ok((key, spec))
         };
         tensors.into_iter().map(read).collect::<Result<std::collections::BTreeMap<String, TensorSpec>, String>>()

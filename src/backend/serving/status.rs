@@ -1,6 +1,6 @@
 //! What each answer of the model server that is not an answer means to a client.
 //!
-//! The gRPC code alone does not say who is at fault: INVALID_ARGUMENT covers a wrong key, a wrong dtype, an unknown
+//! The gRPC code alone does not say who is at fault: `INVALID_ARGUMENT` covers a wrong key, a wrong dtype, an unknown
 //! version label and an undecodable picture. What the request asked for decides, and two texts that are part of
 //! TensorFlow Serving's behaviour. Its own words go to the log and never to the client: they carry node names.
 
@@ -218,7 +218,9 @@ mod tests {
         let leak = "input must be 4-dimensional[512,512,3]\n\t [[{{node resize/ResizeBilinear}}]]";
         let target = Target { model: "m".to_owned(), version: VersionChoice::Latest };
         let fault = fault(Status::invalid_argument(leak), &target);
-        assert!(!fault.detail().contains("node") && !fault.facts().values().any(|fact| fact.to_string().contains("node")));
+        assert!(
+            !fault.detail().contains("node") && !fault.facts().values().any(|fact| fact.to_string().contains("node"))
+        );
         let cause = fault.cause_chain().expect("kept");
         assert!(cause.contains("{{node resize/ResizeBilinear}}") && !cause.contains('\n'), "{cause}");
     }

@@ -73,7 +73,8 @@ pub(super) fn decode(message: &TensorProto, limit: usize) -> Result<Tensor, Wire
     if shape.unknown_rank {
         return Err(undefined());
     }
-    let shape = sides.iter().map(|&side| usize::try_from(side)).collect::<Result<Vec<_>, _>>().map_err(|_| undefined())?;
+    let shape =
+        sides.iter().map(|&side| usize::try_from(side)).collect::<Result<Vec<_>, _>>().map_err(|_| undefined())?;
     let elements = room(&shape).ok_or_else(undefined)?;
     // Checked before memory is taken: a message of a few bytes may declare a tensor of any size.
     if elements > limit {
@@ -190,19 +191,59 @@ mod tests {
     #[test]
     fn every_dtype_reads_the_same_from_raw_bytes_and_from_its_typed_field() {
         let rows: [(DataType, Vec<u8>, TensorProto); 12] = [
-            (DataType::DtFloat, [2.0f32, 3.0].map(f32::to_le_bytes).concat(), TensorProto { float_val: vec![2.0, 3.0], ..Default::default() }),
-            (DataType::DtDouble, [2.0f64, 3.0].map(f64::to_le_bytes).concat(), TensorProto { double_val: vec![2.0, 3.0], ..Default::default() }),
-            (DataType::DtInt32, [2i32, 3].map(i32::to_le_bytes).concat(), TensorProto { int_val: vec![2, 3], ..Default::default() }),
-            (DataType::DtInt16, [2i16, 3].map(i16::to_le_bytes).concat(), TensorProto { int_val: vec![2, 3], ..Default::default() }),
-            (DataType::DtUint16, [2u16, 3].map(u16::to_le_bytes).concat(), TensorProto { int_val: vec![2, 3], ..Default::default() }),
+            (
+                DataType::DtFloat,
+                [2.0f32, 3.0].map(f32::to_le_bytes).concat(),
+                TensorProto { float_val: vec![2.0, 3.0], ..Default::default() },
+            ),
+            (
+                DataType::DtDouble,
+                [2.0f64, 3.0].map(f64::to_le_bytes).concat(),
+                TensorProto { double_val: vec![2.0, 3.0], ..Default::default() },
+            ),
+            (
+                DataType::DtInt32,
+                [2i32, 3].map(i32::to_le_bytes).concat(),
+                TensorProto { int_val: vec![2, 3], ..Default::default() },
+            ),
+            (
+                DataType::DtInt16,
+                [2i16, 3].map(i16::to_le_bytes).concat(),
+                TensorProto { int_val: vec![2, 3], ..Default::default() },
+            ),
+            (
+                DataType::DtUint16,
+                [2u16, 3].map(u16::to_le_bytes).concat(),
+                TensorProto { int_val: vec![2, 3], ..Default::default() },
+            ),
             (DataType::DtUint8, vec![2, 3], TensorProto { int_val: vec![2, 3], ..Default::default() }),
             (DataType::DtInt8, vec![2, 3], TensorProto { int_val: vec![2, 3], ..Default::default() }),
-            (DataType::DtInt64, [2i64, 3].map(i64::to_le_bytes).concat(), TensorProto { int64_val: vec![2, 3], ..Default::default() }),
-            (DataType::DtUint32, [2u32, 3].map(u32::to_le_bytes).concat(), TensorProto { uint32_val: vec![2, 3], ..Default::default() }),
-            (DataType::DtUint64, [2u64, 3].map(u64::to_le_bytes).concat(), TensorProto { uint64_val: vec![2, 3], ..Default::default() }),
+            (
+                DataType::DtInt64,
+                [2i64, 3].map(i64::to_le_bytes).concat(),
+                TensorProto { int64_val: vec![2, 3], ..Default::default() },
+            ),
+            (
+                DataType::DtUint32,
+                [2u32, 3].map(u32::to_le_bytes).concat(),
+                TensorProto { uint32_val: vec![2, 3], ..Default::default() },
+            ),
+            (
+                DataType::DtUint64,
+                [2u64, 3].map(u64::to_le_bytes).concat(),
+                TensorProto { uint64_val: vec![2, 3], ..Default::default() },
+            ),
             // 2.0 and 3.0 as bits of binary16 and of bfloat16.
-            (DataType::DtHalf, [0x4000u16, 0x4200].map(u16::to_le_bytes).concat(), TensorProto { half_val: vec![0x4000, 0x4200], ..Default::default() }),
-            (DataType::DtBfloat16, [0x4000u16, 0x4040].map(u16::to_le_bytes).concat(), TensorProto { half_val: vec![0x4000, 0x4040], ..Default::default() }),
+            (
+                DataType::DtHalf,
+                [0x4000u16, 0x4200].map(u16::to_le_bytes).concat(),
+                TensorProto { half_val: vec![0x4000, 0x4200], ..Default::default() },
+            ),
+            (
+                DataType::DtBfloat16,
+                [0x4000u16, 0x4040].map(u16::to_le_bytes).concat(),
+                TensorProto { half_val: vec![0x4000, 0x4040], ..Default::default() },
+            ),
         ];
         for (dtype, raw, typed) in rows {
             let shape = message(dtype, &[1, 2]);

@@ -27,7 +27,8 @@ pub(super) const CODEC: Codec = Codec {
 
 fn header(bytes: &[u8]) -> Result<Header, Broken> {
     let mut chunks = chunks(bytes);
-    let Some(Chunk { name: b"IHDR", payload: [w3, w2, w1, w0, h3, h2, h1, h0, _depth, color, ..] }) = chunks.next() else {
+    let Some(Chunk { name: b"IHDR", payload: [w3, w2, w1, w0, h3, h2, h1, h0, _depth, color, ..] }) = chunks.next()
+    else {
         let cause = "no header where it must stand".into();
         return Err(if bytes.len() < 33 { Broken::Truncated(cause) } else { Broken::Damaged(cause) });
     };

@@ -15,7 +15,7 @@ pub(super) const CODEC: Codec = Codec {
     name: "tiff",
     title: "TIFF",
     media_type: "image/tiff",
-    // Little and big end first, each with 32-bit offsets and, as BigTIFF, with 64-bit ones. The bytes of Canon's CR2
+    // Little and big end first, each with 32-bit offsets and, as `BigTIFF`, with 64-bit ones. The bytes of Canon's CR2
     // behind the first of them are looked for in the header.
     magic: &[&[(0, b"II*\0")], &[(0, b"MM\0*")], &[(0, b"II+\0")], &[(0, b"MM\0+")]],
     header,
@@ -44,7 +44,7 @@ fn is_camera_raw(bytes: &[u8]) -> bool {
             .any(|(tag, value)| tag == DNG_VERSION || tag == NEW_SUBFILE_TYPE && value & REDUCED != 0)
 }
 
-/// Tag and value (as if 32 bits long) of each entry of the first directory; nothing for BigTIFF.
+/// Tag and value (as if 32 bits long) of each entry of the first directory; nothing for `BigTIFF`.
 fn first_directory(bytes: &[u8]) -> impl Iterator<Item = (u16, u32)> {
     let is_little = bytes.starts_with(b"II");
     let u16_at = move |at: usize| {

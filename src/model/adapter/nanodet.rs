@@ -22,7 +22,7 @@ const MEAN: [f32; 3] = [103.53, 116.28, 123.675];
 const STD: [f32; 3] = [57.375, 57.12, 58.395];
 const PAD: u8 = 114;
 const IOU: f32 = 0.6;
-/// `4 * (reg_max + 1)` for the values of reg_max that NanoDet is published with: 7, 10 and 16. Class counts are
+/// `4 * (reg_max + 1)` for the values of `reg_max` that NanoDet is published with: 7, 10 and 16. Class counts are
 /// told from box tensors by these.
 const BOX_CHANNELS: [usize; 3] = [32, 44, 68];
 

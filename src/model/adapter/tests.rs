@@ -9,9 +9,8 @@ fn spec(dtype: DType, axes: &[Option<usize>]) -> TensorSpec {
 }
 
 fn signature(inputs: &[(&str, TensorSpec)], outputs: &[(&str, TensorSpec)]) -> Signature {
-    let own = |tensors: &[(&str, TensorSpec)]| {
-        tensors.iter().map(|(key, spec)| ((*key).to_owned(), spec.clone())).collect()
-    };
+    let own =
+        |tensors: &[(&str, TensorSpec)]| tensors.iter().map(|(key, spec)| ((*key).to_owned(), spec.clone())).collect();
     Signature { name: "serving_default".to_owned(), inputs: own(inputs), outputs: own(outputs) }
 }
 
@@ -76,10 +75,7 @@ mod tf_detection {
     #[test]
     fn only_the_outputs_that_are_read_are_asked_for() {
         let adapter = choose(&detector(any_size())).expect("understood");
-        assert_eq!(
-            adapter.outputs(),
-            ["detection_boxes", "detection_scores", "detection_classes", "num_detections"]
-        );
+        assert_eq!(adapter.outputs(), ["detection_boxes", "detection_scores", "detection_classes", "num_detections"]);
         assert_eq!(adapter.classes(), Some(90), "of 91, one is the background");
         assert_eq!(adapter.input().key, "input_tensor");
     }
@@ -197,7 +193,8 @@ mod nanodet {
     fn specs() -> Vec<(String, TensorSpec)> {
         let level = |cells: usize, channels: usize| spec(DType::F32, &[Some(1), Some(cells), Some(channels)]);
         let rows = [16, 4, 1].into_iter().enumerate();
-        rows.flat_map(|(i, cells)| [(format!("a{i}"), level(cells, CLASSES)), (format!("b{i}"), level(cells, 44))]).collect()
+        rows.flat_map(|(i, cells)| [(format!("a{i}"), level(cells, CLASSES)), (format!("b{i}"), level(cells, 44))])
+            .collect()
     }
 
     fn detector() -> Box<dyn Adapter> {

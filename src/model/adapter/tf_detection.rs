@@ -1,7 +1,7 @@
 //! Models of the TensorFlow Object Detection API, version 1 and 2, and whatever answers under the same names.
 //!
 //! Outputs, N being the model's own maximum (100 or 300 typically; read, not assumed):
-//! `detection_boxes [1, N, 4]` as y_min, x_min, y_max, x_max, each 0..1 of the picture; `detection_scores [1, N]`;
+//! `detection_boxes [1, N, 4]` as `y_min, x_min, y_max, x_max`, each 0..1 of the picture; `detection_scores [1, N]`;
 //! `detection_classes [1, N]`, ids of the label map; `num_detections [1]`, rows past which are padding with a
 //! plausible class and must not be read.
 
@@ -101,8 +101,7 @@ impl Adapter for TfDetection {
         let (width, height) = (canvas.width as f32, canvas.height as f32);
         let mut candidates = Vec::new();
         for ((rect, &score), &class) in boxes.chunks_exact(4).zip(scores).zip(classes).take(listed) {
-            // A NaN score fails this comparison as well.
-            if !(score >= min_score) {
+            if score.is_nan() || score < min_score {
                 continue;
             }
             let &[y_min, x_min, y_max, x_max] = rect else { unreachable!("chunks of four") };

@@ -88,8 +88,7 @@ impl Adapter for YoloX {
             let &[x, y, width, height, objectness] = place else { unreachable!("split at five") };
             let Some((index, class_score)) = best_class(scores) else { continue };
             let score = objectness * class_score;
-            // A NaN score fails this comparison as well.
-            if !(score >= min_score) {
+            if score.is_nan() || score < min_score {
                 continue;
             }
             let (x, y) = ((x + column as f32) * stride, (y + row as f32) * stride);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,9 +59,17 @@ class Process:
             raise AssertionError(f"exited with {self._child.returncode} before it was ready:\n{last_words}")
         return None
 
+    def freeze(self) -> None:
+        """Keep the connections open and answer nothing, as a machine that swaps does."""
+        self._child.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._child.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """Ask, then insist. Does nothing if the child has ended."""
         self._child.terminate()
+        self.thaw()  # or a frozen one would never hear it
         try:
             self._child.wait(timeout=10)
         except subprocess.TimeoutExpired:

@@ -125,9 +125,10 @@ impl Inner {
         let version = match &spec.version_choice {
             None => script.version,
             Some(model_spec::VersionChoice::Version(version)) => *version,
-            Some(model_spec::VersionChoice::VersionLabel(label)) => *script.labels.get(label).ok_or_else(|| {
-                Status::invalid_argument(format!("Unrecognized servable version label: {label}"))
-            })?,
+            Some(model_spec::VersionChoice::VersionLabel(label)) => *script
+                .labels
+                .get(label)
+                .ok_or_else(|| Status::invalid_argument(format!("Unrecognized servable version label: {label}")))?,
         };
         if version != script.version {
             return Err(Status::not_found(format!("Servable not found for request: Specific(model, {version})")));
@@ -203,8 +204,7 @@ impl ModelService for Inner {
             error_code: i32::from(script.load_error.is_some()),
             error_message: script.load_error.unwrap_or_default(),
         };
-        let version =
-            ModelVersionStatus { version: script.version, state: script.state.into(), status: Some(status) };
+        let version = ModelVersionStatus { version: script.version, state: script.state.into(), status: Some(status) };
         Ok(Response::new(GetModelStatusResponse { model_version_status: vec![version] }))
     }
 }
@@ -269,7 +269,7 @@ pub fn floats(axes: &[i64], values: &[f32]) -> TensorProto {
     }
 }
 
-/// The same in raw bytes, as it answers with --enable_serialization_as_tensor_content.
+/// The same in raw bytes, as it answers with `--enable_serialization_as_tensor_content`.
 pub fn raw_floats(axes: &[i64], values: &[f32]) -> TensorProto {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     TensorProto { float_val: Vec::new(), tensor_content: bytes.into(), ..floats(axes, values) }

@@ -53,10 +53,6 @@ impl Spotter {
         Self { address, client, stop: Some(stop), task }
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -125,7 +121,11 @@ pub async fn problem(request: RequestBuilder, status: u16, code: &str) -> Value 
 }
 
 /// The same with the answer's headers.
-pub async fn problem_and_headers(request: RequestBuilder, status: u16, code: &str) -> (reqwest::header::HeaderMap, Value) {
+pub async fn problem_and_headers(
+    request: RequestBuilder,
+    status: u16,
+    code: &str,
+) -> (reqwest::header::HeaderMap, Value) {
     let response = request.send().await.unwrap();
     let headers = response.headers().clone();
     let shell = Response::from(shell(&response));
