@@ -240,7 +240,10 @@ async fn multipart(body: Bytes, boundary: String) -> Result<(Bytes, Vec<Param>),
                     "The form has two parts `image`; one photo is detected at a time.",
                 ));
             }
-        } else if !is_file || NAMES.contains(&name.as_str()) {
+        } else if is_file && !NAMES.contains(&name.as_str()) {
+            // Not an option; its name is kept, so that it is refused by name.
+            params.push(Param::text(name, ""));
+        } else {
             let text = String::from_utf8(content.to_vec()).map_err(|error| {
                 Fault::new(Code::InvalidMultipart, format!("Part '{}' is not UTF-8 text.", names[names.len() - 1]))
                     .caused_by(error)

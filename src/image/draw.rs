@@ -47,7 +47,7 @@ pub fn boxes(photo: &mut Rgb, tags: &[Tag]) {
     // Last to first, so that where two tags must overlap the first stays whole.
     for (label, place, background) in placed.iter().rev() {
         canvas::fill(photo, *place, *background);
-        label.write(photo, *place, color::readable_on(*background));
+        label.write(photo, *place, color::INK);
     }
 }
 

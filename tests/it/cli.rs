@@ -187,6 +187,30 @@ async fn doctor_names_each_failure_with_its_fix() {
     assert!(code == Some(1) && text.contains("cannot be reached") && text.contains("fix: check --serving"), "{text}");
 }
 
+#[test]
+fn an_onnx_file_of_yolox_type_is_recognised_and_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let photo = folder.path().join("white.png");
+    image::RgbImage::from_pixel(128, 128, image::Rgb([255; 3])).save(&photo).unwrap();
+    let labels = folder.path().join("coco.txt");
+    let dense =
+        spotter::model::labels::LabelMap::coco().iter().map(|(_, label)| format!("{label}\n")).collect::<String>();
+    std::fs::write(&labels, dense).unwrap();
+    let model = repo("tests/models/tiny_yolox.onnx");
+    let detect = |labels: &str, id: i64| {
+        let flags =
+            ["detect", photo.to_str().unwrap(), "--json", "--labels", labels, "--model-file", model.to_str().unwrap()];
+        let output = run(&flags);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let answer: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert_eq!(answer["model"]["name"], "tiny_yolox");
+        assert_found(&answer, &[(id, "cat", 0.9, [16, 16, 80, 80])]);
+    };
+    detect("coco", 17);
+    // Eighty lines have ids from 1 to 80; a place is a place in either.
+    detect(labels.to_str().unwrap(), 16);
+}
+
 /// A running `spotter serve`, ended when the test is.
 struct Serving(Child);
 

@@ -131,6 +131,10 @@ async fn options_models_and_versions_that_do_not_exist() {
     let body = problem(post("/v1/detect?min_score=2&colour=red"), 422, "INVALID_OPTION").await;
     let fields: Vec<_> = body["errors"].as_array().unwrap().iter().map(|error| error["field"].clone()).collect();
     assert_eq!(fields, ["colour", "min_score"]);
+    let form = Form::new().part("image", Part::bytes(photo("chelsea.png").to_vec()));
+    let form = form.part("mask", Part::bytes(vec![0xff]).file_name("mask.png"));
+    let body = problem(spotter.post("/v1/detect").multipart(form), 422, "INVALID_OPTION").await;
+    assert_eq!(body["errors"][0]["field"], "mask");
     problem(post("/v1/models/other/detect"), 404, "UNKNOWN_MODEL").await;
     problem(post("/v1/detect?version=2"), 404, "UNKNOWN_VERSION").await;
     problem(post("/v1/detect?version_label=stable"), 404, "UNKNOWN_VERSION").await;

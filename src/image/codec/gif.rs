@@ -2,7 +2,6 @@
 
 use std::io::Cursor;
 
-use image::ImageDecoder;
 use image::codecs::gif::GifDecoder;
 use image::metadata::Orientation;
 
@@ -21,7 +20,11 @@ pub(super) const CODEC: Codec = Codec {
     decode: |bytes, stored| super::decode(GifDecoder::new(Cursor::new(bytes))?, stored),
 };
 
+/// Read here and not by the decoder, which goes on to the first frame, past comments of any length.
 fn header(bytes: &[u8]) -> Result<Header, Broken> {
-    let (width, height) = GifDecoder::new(Cursor::new(bytes))?.dimensions();
-    Ok(Header { stored: Size::new(width, height), orientation: Orientation::NoTransforms, plain: false })
+    let [_, _, _, _, _, _, w0, w1, h0, h1, _, _, _, ..] = bytes else {
+        return Err(Broken::Truncated("no canvas".into()));
+    };
+    let stored = Size::new(u16::from_le_bytes([*w0, *w1]).into(), u16::from_le_bytes([*h0, *h1]).into());
+    Ok(Header { stored, orientation: Orientation::NoTransforms, plain: false })
 }

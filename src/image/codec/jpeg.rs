@@ -24,9 +24,9 @@ pub(super) const CODEC: Codec = Codec {
     decode,
 };
 
-/// More scans than any encoder writes (a progressive file has about ten). Without a bound, a file of a few megabytes
-/// could ask for hundreds of thousands of passes over a large picture.
-const MAX_SCANS: usize = 100;
+/// More scans than encoders write: libjpeg makes 10 of a progressive photo and 18 of one in CMYK. Each scan may pass over
+/// the whole picture and be a few bytes long; without a bound, 20 MB could ask for hundreds of thousands of passes.
+const MAX_SCANS: usize = 32;
 
 /// Segment codes that mean something here.
 mod code {
@@ -115,11 +115,13 @@ fn decode(bytes: &[u8], stored: Size) -> Result<Pixels, Broken> {
     if let Some(transform) = frame.transform {
         decoder.set_color_transform(transform);
     }
-    let data = decoder.decode()?;
-    let info = decoder.info().expect("a decoded JPEG has its header");
+    // Compared before the decoder makes room for the pixels.
+    decoder.read_info()?;
+    let info = decoder.info().expect("the header has just been read");
     if (u32::from(info.width), u32::from(info.height)) != (stored.width, stored.height) {
         return Err(Broken::Damaged("two frames of different sizes".into()));
     }
+    let data = decoder.decode()?;
     let layout = match info.pixel_format {
         PixelFormat::L8 => Layout::Grey8,
         PixelFormat::L16 => Layout::Grey16,

@@ -1,8 +1,9 @@
 //! WebP: lossy, lossless, with transparency, animated (the first frame).
+//!
+//! The header is read here and not by the decoder, which trusts the sizes that a file declares more than a server may.
 
 use std::io::Cursor;
 
-use image::ImageDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 
@@ -23,29 +24,69 @@ pub(super) const CODEC: Codec = Codec {
 
 fn header(bytes: &[u8]) -> Result<Header, Broken> {
     // The orientation stands behind the pixels: with the end cut off, the picture would decode, but not upright.
-    let declared = bytes.get(4..).and_then(length);
+    let declared = bytes.get(4..).and_then(u32_at_start);
     if declared.is_none_or(|declared| declared > bytes.len() - 8) {
         return Err(Broken::Truncated("the file is shorter than it declares".into()));
     }
-    let (width, height) = WebPDecoder::new(Cursor::new(bytes))?.dimensions();
-    let orientation = exif_block(bytes).map_or(Orientation::NoTransforms, exif::orientation);
-    Ok(Header { stored: Size::new(width, height), orientation, plain: false })
+    let mut chunks = chunks(&bytes[12..]);
+    let stored = chunks.next().and_then(|first| size(&first));
+    let stored = stored.ok_or_else(|| Broken::Damaged("no size where it must stand".into()))?;
+    let mut orientation = Orientation::NoTransforms;
+    for chunk in chunks {
+        if chunk.name == b"EXIF" {
+            orientation = exif::orientation(chunk.payload);
+        }
+        // The decoder makes room for a frame before it compares it with the canvas.
+        if frames(&chunk).any(|frame| frame.width > stored.width || frame.height > stored.height) {
+            return Err(Broken::Damaged("a frame larger than its canvas".into()));
+        }
+    }
+    Ok(Header { stored, orientation, plain: false })
 }
 
-/// What the chunk EXIF holds. The decoder would first allocate what the chunk declares, up to 4 GB.
-fn exif_block(bytes: &[u8]) -> Option<&[u8]> {
-    let mut rest = bytes.get(12..)?;
-    loop {
-        let (name, payload) = (rest.get(..4)?, rest.get(8..)?.get(..length(&rest[4..])?)?);
-        if name == b"EXIF" {
-            return Some(payload);
+struct Chunk<'a> {
+    name: &'a [u8; 4],
+    payload: &'a [u8],
+}
+
+/// The chunks that are there in full.
+fn chunks(mut rest: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
+    std::iter::from_fn(move || {
+        let name = rest.first_chunk()?;
+        let payload = rest.get(8..)?.get(..u32_at_start(rest.get(4..)?)?)?;
+        // A chunk of odd length is followed by a byte of padding, which may be missing at the end.
+        rest = rest.get(8 + payload.len().next_multiple_of(2)..).unwrap_or_default();
+        Some(Chunk { name, payload })
+    })
+}
+
+/// The sizes of the pictures in a chunk: its own, and those of an animation's frame, which has chunks inside.
+fn frames<'a>(chunk: &Chunk<'a>) -> impl Iterator<Item = Size> + use<'a> {
+    let inside = chunk.payload.get(16..).filter(|_| chunk.name == b"ANMF").unwrap_or_default();
+    size(chunk).into_iter().chain(chunks(inside).filter_map(|inside| size(&inside)))
+}
+
+/// The size of a canvas or of a frame; `None` for chunks that are neither.
+fn size(chunk: &Chunk<'_>) -> Option<Size> {
+    match (chunk.name, chunk.payload) {
+        // Each side less one, in 24 bits.
+        (b"VP8X", [_, _, _, _, w0, w1, w2, h0, h1, h2, ..]) => {
+            Some(Size::new(u32::from_le_bytes([*w0, *w1, *w2, 0]) + 1, u32::from_le_bytes([*h0, *h1, *h2, 0]) + 1))
         }
-        // A chunk of odd length is followed by a byte of padding.
-        rest = rest.get(8 + payload.len().next_multiple_of(2)..)?;
+        // Behind the frame's tag and start code, 14 bits a side; the other two are a hint for showing it larger.
+        (b"VP8 ", [_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1, ..]) => {
+            let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
+            Some(Size::new(side(*w0, *w1), side(*h0, *h1)))
+        }
+        // Each side less one, in 14 bits that follow each other.
+        (b"VP8L", [0x2f, bits @ ..]) => {
+            let bits = u32::from_le_bytes(*bits.first_chunk()?);
+            Some(Size::new((bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1))
+        }
+        _ => None,
     }
 }
 
-/// The number at the start, 32 bits, the low byte first.
-fn length(bytes: &[u8]) -> Option<usize> {
+fn u32_at_start(bytes: &[u8]) -> Option<usize> {
     bytes.first_chunk().map(|four| u32::from_le_bytes(*four) as usize)
 }

@@ -31,6 +31,7 @@ class Process:
         logs: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        within: float = 60,
     ) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         name = f"{os.getpid()}-{next(_numbers):02}-{Path(command[0]).name}"
@@ -45,19 +46,23 @@ class Process:
                 cwd=cwd,
             )
         try:
-            self.announced = until(lambda: self._announcement(announces), f"{announces} from {command[0]}", within=60)
+            self.announced = until(lambda: self._announcement(announces), f"{announces} from {command[0]}", within)
         except BaseException:
             self.stop()
             raise
 
     def _announcement(self, pattern: str) -> str | None:
         exited = self._child.poll() is not None  # asked before reading, so that last words are not missed
-        if found := re.search(pattern, self._out.read_text()):
+        if found := re.search(pattern, self.stdout()):
             return found[1]
         if exited:
             last_words = self.log.read_text()[-4000:]
             raise AssertionError(f"exited with {self._child.returncode} before it was ready:\n{last_words}")
         return None
+
+    def stdout(self) -> str:
+        """Everything printed so far."""
+        return self._out.read_text()
 
     def freeze(self) -> None:
         """Keep the connections open and answer nothing, as a machine that swaps does."""
