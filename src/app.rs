@@ -136,7 +136,7 @@ async fn warm_up(service: Arc<Service>) {
     let backend = model.backend().describe();
     match model.ready(&call).await {
         Ok(resolved) => {
-            let kind = resolved.adapter.kind();
+            let kind = resolved.adapter.kind;
             tracing::info!(model = model.name(), version = resolved.version, kind, backend, "ready");
         }
         Err(fault) => tracing::warn!(

@@ -84,7 +84,7 @@ async fn check(service: &Service, model: &Model, report: &mut Report) {
         Ok(resolved) => resolved,
         Err(fault) => return report.fail(&with_cause(&fault), fix(&fault)),
     };
-    Report::ok(&format!("version {} is read as {}: {}", resolved.version, resolved.adapter.kind(), resolved.signature));
+    Report::ok(&format!("version {} is read as {}: {}", resolved.version, resolved.adapter.kind, resolved.signature));
     Report::ok("a blank picture was answered");
     labels(model, &resolved, report);
     example(service, model, &call, report).await;
@@ -122,7 +122,7 @@ fn labels(model: &Model, resolved: &Resolved, report: &mut Report) {
         );
     }
     let highest = labels.iter().map(|(id, _)| id).max().unwrap_or_default();
-    match resolved.adapter.classes() {
+    match resolved.adapter.classes {
         None => Report::note(&format!(
             "the signature does not tell how many classes there are; the label map has {}",
             labels.len()

@@ -76,7 +76,7 @@ pub struct Resolved {
     /// What it takes and answers.
     pub signature: Signature,
     /// How to read it.
-    pub adapter: Box<dyn Adapter>,
+    pub adapter: Adapter,
 }
 
 impl Model {
@@ -130,7 +130,7 @@ impl Model {
                     );
                     Fault::new(Code::ModelContract, detail).caused_by(unfit)
                 })?;
-                tracing::debug!(model = self.name, version, kind = adapter.kind(), %signature, "model version found");
+                tracing::debug!(model = self.name, version, kind = adapter.kind, %signature, "model version found");
                 Arc::new(Resolved { version, signature, adapter })
             }
         };
@@ -162,8 +162,8 @@ impl Model {
         let predict = Predict {
             target: self.target(choice),
             signature: resolved.signature.name.clone(),
-            input: (resolved.adapter.input().key.clone(), tensor),
-            outputs: resolved.adapter.outputs().to_vec(),
+            input: (resolved.adapter.input.key.clone(), tensor),
+            outputs: resolved.adapter.outputs.clone(),
         };
         let prediction = self.backend.predict(predict, call).await?;
         self.known().proven = Some(prediction.version);
@@ -203,7 +203,7 @@ impl Model {
 
     /// Sends a blank picture and reads the answer.
     async fn prove(&self, choice: &VersionChoice, resolved: &Resolved, call: &Call) -> Result<(), Fault> {
-        let (blank, canvas) = match &resolved.adapter.input().form {
+        let (blank, canvas) = match &resolved.adapter.input.form {
             Form::Encoded => (blank_encoded()?, Size::new(64, 64)),
             Form::Pixels(pixels) => (pixels.blank(), Size::new(64, 64)),
         };

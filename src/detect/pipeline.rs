@@ -148,7 +148,7 @@ impl Pipeline {
     ) -> Result<Attempt, Fault> {
         let job = {
             let (photo, resolved, max_side) = (Arc::clone(photo), Arc::clone(resolved), self.max_side);
-            move || ready(&photo, resolved.adapter.input(), keep, max_side)
+            move || ready(&photo, &resolved.adapter.input, keep, max_side)
         };
         let Ready { prepared: Prepared { tensor, letterbox }, pixels, decode, prepare } =
             self.workers.run(call.deadline, job).await?;
@@ -160,7 +160,7 @@ impl Pipeline {
     /// Who is at fault when a model refuses a file that it was to decode itself: the file, if we cannot decode it
     /// either.
     async fn blame(&self, fault: Fault, photo: Arc<Encoded>, resolved: &Resolved, call: &Call) -> Fault {
-        if fault.code() != Code::ModelContract || resolved.adapter.input().form != Form::Encoded {
+        if fault.code() != Code::ModelContract || resolved.adapter.input.form != Form::Encoded {
             return fault;
         }
         let decoded = self.workers.run(call.deadline, move || photo.decode()).await;

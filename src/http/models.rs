@@ -214,7 +214,7 @@ impl LatestVersion {
             };
             specs.iter().map(tensor).collect()
         };
-        let input = match &resolved.adapter.input().form {
+        let input = match &resolved.adapter.input.form {
             Form::Encoded => ModelInput { form: "encoded", width: None, height: None, max_side: None },
             Form::Pixels(pixels) => match pixels.canvas {
                 CanvasSize::Fixed(size) => {
@@ -227,7 +227,7 @@ impl LatestVersion {
         };
         Self {
             version: resolved.version.to_string(),
-            kind: resolved.adapter.kind(),
+            kind: resolved.adapter.kind,
             input,
             signature: ModelSignature {
                 name: resolved.signature.name.clone(),

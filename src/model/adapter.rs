@@ -18,25 +18,34 @@ mod nanodet;
 mod tf_detection;
 mod yolox;
 
-/// A kind of model: what it takes, what to ask it for, and how to read what it answers.
-pub trait Adapter: fmt::Debug + Send + Sync {
+/// A model whose signature was understood: what it takes, what to ask it for, and how to read what it answers.
+#[derive(Debug)]
+pub struct Adapter {
     /// The kind, as people call it: `TF Object Detection`.
-    fn kind(&self) -> &'static str;
-
+    pub kind: &'static str,
     /// What the model takes.
-    fn input(&self) -> &Input;
-
+    pub input: Input,
     /// The outputs to ask for; everything else would be computed and sent for nothing.
-    fn outputs(&self) -> &[String];
-
+    pub outputs: Vec<String>,
     /// How many classes the model tells apart, where the signature says so.
-    fn classes(&self) -> Option<usize>;
+    pub classes: Option<usize>,
+    reader: Box<dyn Reader>,
+}
 
+/// How the outputs of a kind of model read.
+trait Reader: fmt::Debug + Send + Sync {
+    /// See [`Adapter::interpret`].
+    fn read(&self, outputs: &Outputs, canvas: Size, min_score: f32) -> Result<Vec<Candidate>, Fault>;
+}
+
+impl Adapter {
     /// The boxes that score at least `min_score`, best first, in pixels of a canvas of this size.
     ///
     /// # Errors
     /// `MODEL_CONTRACT` where an output is missing or has another shape than the signature promised.
-    fn interpret(&self, outputs: &Outputs, canvas: Size, min_score: f32) -> Result<Vec<Candidate>, Fault>;
+    pub fn interpret(&self, outputs: &Outputs, canvas: Size, min_score: f32) -> Result<Vec<Candidate>, Fault> {
+        self.reader.read(outputs, canvas, min_score)
+    }
 }
 
 /// How a model names a class.
@@ -127,13 +136,13 @@ pub struct Unfit {
 }
 
 /// How a kind recognises its own: the adapter, or what it would have needed.
-type Recognise = fn(&Signature) -> Result<Box<dyn Adapter>, String>;
+type Recognise = fn(&Signature) -> Result<Adapter, String>;
 
 /// The adapter that understands this signature.
 ///
 /// # Errors
 /// What was found and what each adapter would have needed.
-pub fn choose(signature: &Signature) -> Result<Box<dyn Adapter>, Unfit> {
+pub fn choose(signature: &Signature) -> Result<Adapter, Unfit> {
     const KINDS: [Recognise; 3] = [tf_detection::recognise, nanodet::recognise, yolox::recognise];
     let mut tried = Vec::new();
     for recognise in KINDS {

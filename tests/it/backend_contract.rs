@@ -56,19 +56,18 @@ async fn keeps_its_promises(backend: &dyn Backend, model: &str, version: i64) ->
     }
 
     let adapter = adapter::choose(&signature).unwrap();
-    let wanted = &adapter.outputs()[..1];
+    let wanted = &adapter.outputs[..1];
     let some = backend.predict(predict(&signature, latest.clone(), wanted.to_vec()), &minute()).await.unwrap();
     let keys: Vec<_> = some.outputs.iter().map(|(key, _)| key.to_owned()).collect();
     assert_eq!(keys, wanted, "only what was asked for is answered");
 
-    let all =
-        backend.predict(predict(&signature, latest.clone(), adapter.outputs().to_vec()), &minute()).await.unwrap();
+    let all = backend.predict(predict(&signature, latest.clone(), adapter.outputs.clone()), &minute()).await.unwrap();
     assert_eq!(all.version, version);
     let canvas = spotter::geometry::Size::new(416, 416);
     let candidates = adapter.interpret(&all.outputs, canvas, 0.3).unwrap();
     assert_eq!(candidates.len(), 1, "a cat");
 
-    let late = backend.predict(predict(&signature, latest, adapter.outputs().to_vec()), &call(Duration::ZERO)).await;
+    let late = backend.predict(predict(&signature, latest, adapter.outputs.clone()), &call(Duration::ZERO)).await;
     let code = late.unwrap_err().code();
     assert!(matches!(code, Code::ModelDeadline | Code::DeadlineExceeded), "{code:?}");
     candidates
@@ -76,11 +75,11 @@ async fn keeps_its_promises(backend: &dyn Backend, model: &str, version: i64) ->
 
 fn predict(signature: &Signature, target: Target, outputs: Vec<String>) -> Predict {
     let adapter = adapter::choose(signature).unwrap();
-    let Form::Pixels(pixels) = &adapter.input().form else { panic!("pixels") };
+    let Form::Pixels(pixels) = &adapter.input.form else { panic!("pixels") };
     let limits = spotter::image::Limits { max_bytes: 1 << 20, max_pixels: 1 << 20 };
     let photo = spotter::image::Encoded::inspect(photo("chelsea.png"), &limits).unwrap().decode().unwrap();
     let tensor = pixels.prepare(&photo, 416).tensor;
-    Predict { target, signature: signature.name.clone(), input: (adapter.input().key.clone(), tensor), outputs }
+    Predict { target, signature: signature.name.clone(), input: (adapter.input.key.clone(), tensor), outputs }
 }
 
 #[tokio::test]

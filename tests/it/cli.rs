@@ -193,9 +193,9 @@ fn an_onnx_file_of_yolox_type_is_recognised_and_run() {
     let photo = folder.path().join("white.png");
     image::RgbImage::from_pixel(128, 128, image::Rgb([255; 3])).save(&photo).unwrap();
     let labels = folder.path().join("coco.txt");
-    let dense =
-        spotter::model::labels::LabelMap::coco().iter().map(|(_, label)| format!("{label}\n")).collect::<String>();
-    std::fs::write(&labels, dense).unwrap();
+    let coco = spotter::model::labels::LabelMap::coco();
+    let dense: Vec<_> = coco.iter().map(|(_, label)| label).collect();
+    std::fs::write(&labels, dense.join("\n")).unwrap();
     let model = repo("tests/models/tiny_yolox.onnx");
     let detect = |labels: &str, id: i64| {
         let flags =

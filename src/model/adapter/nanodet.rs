@@ -9,9 +9,9 @@
 use std::collections::BTreeSet;
 
 use crate::fault::Fault;
-use crate::geometry::{Rect, Size};
+use crate::geometry::{Canvas, Rect, Size};
 use crate::model::adapter::{
-    Adapter, Candidate, Class, Outputs, STRIDES, best_class, cell_count, cells, fixed_planes, only_input,
+    Adapter, Candidate, Class, Outputs, Reader, STRIDES, best_class, cell_count, cells, fixed_planes, only_input,
 };
 use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Samples};
 use crate::model::nms;
@@ -28,12 +28,10 @@ const BOX_CHANNELS: [usize; 3] = [32, 44, 68];
 
 #[derive(Debug)]
 struct NanoDet {
-    input: Input,
     canvas: Size,
     classes: usize,
     bins: usize,
     levels: Vec<Level>,
-    outputs: Vec<String>,
 }
 
 /// The two outputs of one stride.
@@ -45,13 +43,13 @@ struct Level {
 }
 
 /// Reads the signature, or says what it lacks.
-pub(super) fn recognise(signature: &Signature) -> Result<Box<dyn Adapter>, String> {
+pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
     const NEEDS: &str = "NanoDet needs one input float32 [1, 3, H, W] and, for each of the strides 8, 16 and 32, outputs \
                          [1, N, classes] and [1, N, 4 * bins], N being the cells of that stride.";
-    read(signature).map(|adapter| Box::new(adapter) as _).ok_or_else(|| NEEDS.to_owned())
+    understand(signature).ok_or_else(|| NEEDS.to_owned())
 }
 
-fn read(signature: &Signature) -> Option<NanoDet> {
+fn understand(signature: &Signature) -> Option<Adapter> {
     let (key, spec) = only_input(signature)?;
     let canvas = fixed_planes(spec)?;
     if signature.outputs.len() != 2 * STRIDES.len() {
@@ -85,34 +83,17 @@ fn read(signature: &Signature) -> Option<NanoDet> {
         channels: Channels::Bgr,
         pad: [PAD; 3],
     });
-    Some(NanoDet {
+    Some(Adapter {
+        kind: "NanoDet",
         input: Input { key: key.to_owned(), form },
-        canvas,
-        classes,
-        bins: box_channels / 4,
-        levels,
         outputs,
+        classes: Some(classes),
+        reader: Box::new(NanoDet { canvas, classes, bins: box_channels / 4, levels }),
     })
 }
 
-impl Adapter for NanoDet {
-    fn kind(&self) -> &'static str {
-        "NanoDet"
-    }
-
-    fn input(&self) -> &Input {
-        &self.input
-    }
-
-    fn outputs(&self) -> &[String] {
-        &self.outputs
-    }
-
-    fn classes(&self) -> Option<usize> {
-        Some(self.classes)
-    }
-
-    fn interpret(&self, outputs: &Outputs, _: Size, min_score: f32) -> Result<Vec<Candidate>, Fault> {
+impl Reader for NanoDet {
+    fn read(&self, outputs: &Outputs, _: Size, min_score: f32) -> Result<Vec<Candidate>, Fault> {
         let mut candidates = Vec::new();
         for level in &self.levels {
             let n = cell_count(self.canvas, level.stride);
@@ -135,7 +116,7 @@ impl Adapter for NanoDet {
 }
 
 impl NanoDet {
-    fn rect(&self, column: u32, row: u32, stride: u32, distances: &[f32]) -> Rect<crate::geometry::Canvas> {
+    fn rect(&self, column: u32, row: u32, stride: u32, distances: &[f32]) -> Rect<Canvas> {
         let stride = stride as f32;
         let centre = |cell: u32| cell as f32 * stride + 0.5 * (stride - 1.0);
         let (x, y) = (centre(column), centre(row));

@@ -60,7 +60,7 @@ mod tf_detection {
 
     #[test]
     fn every_input_type_of_the_exporter_is_adapted_to() {
-        let pixels = |input: TensorSpec| match &choose(&detector(input)).expect("understood").input().form {
+        let pixels = |input: TensorSpec| match &choose(&detector(input)).expect("understood").input.form {
             Form::Pixels(pixels) => (pixels.canvas, matches!(pixels.samples, crate::model::input::Samples::U8)),
             Form::Encoded => panic!("pixels"),
         };
@@ -69,15 +69,15 @@ mod tf_detection {
         let fixed = pixels(spec(DType::U8, &[Some(1), Some(320), Some(640), Some(3)]));
         assert_eq!(fixed, (CanvasSize::Fixed(Size::new(640, 320)), true));
         let string = choose(&detector(spec(DType::String, &[None]))).expect("understood");
-        assert_eq!(string.input().form, Form::Encoded);
+        assert_eq!(string.input.form, Form::Encoded);
     }
 
     #[test]
     fn only_the_outputs_that_are_read_are_asked_for() {
         let adapter = choose(&detector(any_size())).expect("understood");
-        assert_eq!(adapter.outputs(), ["detection_boxes", "detection_scores", "detection_classes", "num_detections"]);
-        assert_eq!(adapter.classes(), Some(90), "of 91, one is the background");
-        assert_eq!(adapter.input().key, "input_tensor");
+        assert_eq!(adapter.outputs, ["detection_boxes", "detection_scores", "detection_classes", "num_detections"]);
+        assert_eq!(adapter.classes, Some(90), "of 91, one is the background");
+        assert_eq!(adapter.input.key, "input_tensor");
     }
 
     #[test]
@@ -148,7 +148,7 @@ const SMALL: [Option<usize>; 4] = [Some(1), Some(3), Some(32), Some(32)];
 mod yolox {
     use super::*;
 
-    fn detector() -> Box<dyn Adapter> {
+    fn detector() -> Adapter {
         let outputs = [("output", spec(DType::F32, &[Some(1), Some(21), Some(7)]))];
         choose(&signature(&[("images", spec(DType::F32, &SMALL))], &outputs)).expect("understood")
     }
@@ -159,7 +159,7 @@ mod yolox {
         // The cell at column 1, row 2 of stride 8: half a cell in, e^0 strides wide, 0.8 * 0.5 for class 1.
         rows[(2 * 4 + 1) * 7..][..7].copy_from_slice(&[0.5, 0.5, 0.0, 0.0, 0.8, 0.1, 0.5]);
         let adapter = detector();
-        assert_eq!((adapter.kind(), adapter.classes()), ("YOLOX", Some(2)));
+        assert_eq!((adapter.kind, adapter.classes), ("YOLOX", Some(2)));
         let answer = outputs([("output", numbers(&[1, 21, 7], &rows))]);
         let found = adapter.interpret(&answer, Size::new(32, 32), 0.3).expect("read");
         assert_eq!(found.len(), 1);
@@ -197,7 +197,7 @@ mod nanodet {
             .collect()
     }
 
-    fn detector() -> Box<dyn Adapter> {
+    fn detector() -> Adapter {
         let specs = specs();
         let outputs: Vec<_> = specs.iter().map(|(key, spec)| (key.as_str(), spec.clone())).collect();
         choose(&signature(&[("input_1:0", spec(DType::F32, &SMALL))], &outputs)).expect("understood")
@@ -206,7 +206,7 @@ mod nanodet {
     #[test]
     fn distances_are_expectations_from_the_centre_of_the_cell() {
         let adapter = detector();
-        assert_eq!((adapter.kind(), adapter.classes()), ("NanoDet", Some(CLASSES)));
+        assert_eq!((adapter.kind, adapter.classes), ("NanoDet", Some(CLASSES)));
         let mut tensors: Vec<(String, Tensor)> = specs()
             .into_iter()
             .map(|(key, spec)| {

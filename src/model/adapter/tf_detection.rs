@@ -7,7 +7,7 @@
 
 use crate::fault::Fault;
 use crate::geometry::{Rect, Size};
-use crate::model::adapter::{Adapter, Candidate, Class, Outputs, broken, only_input};
+use crate::model::adapter::{Adapter, Candidate, Class, Outputs, Reader, broken, only_input};
 use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Samples};
 use crate::model::signature::Signature;
 use crate::tensor::{DType, TensorSpec};
@@ -21,14 +21,11 @@ const MULTICLASS: &str = "detection_multiclass_scores";
 
 #[derive(Debug)]
 struct TfDetection {
-    input: Input,
-    outputs: Vec<String>,
     counted: bool,
-    classes: Option<usize>,
 }
 
 /// Reads the signature, or says what it lacks.
-pub(super) fn recognise(signature: &Signature) -> Result<Box<dyn Adapter>, String> {
+pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
     const NEEDS: &str = "TF Object Detection needs one picture input (uint8 or float32 [1, H, W, 3], or string [1]) and \
                          the outputs detection_boxes, detection_scores and detection_classes";
     let missing: Vec<_> =
@@ -45,7 +42,13 @@ pub(super) fn recognise(signature: &Signature) -> Result<Box<dyn Adapter>, Strin
         [_, _, Some(classes)] => classes.checked_sub(1),
         _ => None,
     });
-    Ok(Box::new(TfDetection { input: Input { key: key.to_owned(), form }, outputs, counted, classes }))
+    Ok(Adapter {
+        kind: "TF Object Detection",
+        input: Input { key: key.to_owned(), form },
+        outputs,
+        classes,
+        reader: Box::new(TfDetection { counted }),
+    })
 }
 
 /// What the input takes: encoded pictures as strings, else pixels in rows of RGB. An export without a declared rank is
@@ -72,24 +75,8 @@ fn form(spec: &TensorSpec) -> Option<Form> {
     Some(Form::Pixels(Pixels { canvas, samples, layout: Layout::Nhwc, channels: Channels::Rgb, pad: [0; 3] }))
 }
 
-impl Adapter for TfDetection {
-    fn kind(&self) -> &'static str {
-        "TF Object Detection"
-    }
-
-    fn input(&self) -> &Input {
-        &self.input
-    }
-
-    fn outputs(&self) -> &[String] {
-        &self.outputs
-    }
-
-    fn classes(&self) -> Option<usize> {
-        self.classes
-    }
-
-    fn interpret(&self, outputs: &Outputs, canvas: Size, min_score: f32) -> Result<Vec<Candidate>, Fault> {
+impl Reader for TfDetection {
+    fn read(&self, outputs: &Outputs, canvas: Size, min_score: f32) -> Result<Vec<Candidate>, Fault> {
         let (shape, scores) = outputs.numbers(SCORES)?;
         let &[1, rows] = shape else {
             return Err(broken(format!("output '{SCORES}' has shape {shape:?} where [1, N] was expected")));

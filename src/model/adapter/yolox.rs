@@ -8,7 +8,7 @@
 use crate::fault::Fault;
 use crate::geometry::{Rect, Size};
 use crate::model::adapter::{
-    Adapter, Candidate, Class, Outputs, STRIDES, best_class, cell_count, cells, fixed_planes, only_input,
+    Adapter, Candidate, Class, Outputs, Reader, STRIDES, best_class, cell_count, cells, fixed_planes, only_input,
 };
 use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Samples};
 use crate::model::nms;
@@ -21,21 +21,20 @@ const BEFORE_CLASSES: usize = 5;
 
 #[derive(Debug)]
 struct YoloX {
-    input: Input,
+    output: String,
     canvas: Size,
     rows: usize,
     classes: usize,
-    outputs: Vec<String>,
 }
 
 /// Reads the signature, or says what it lacks.
-pub(super) fn recognise(signature: &Signature) -> Result<Box<dyn Adapter>, String> {
+pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
     const NEEDS: &str = "YOLOX needs one input float32 [1, 3, H, W] and one output [1, N, 5 + classes], N being the cells \
                          of the strides 8, 16 and 32 together.";
-    read(signature).map(|adapter| Box::new(adapter) as _).ok_or_else(|| NEEDS.to_owned())
+    understand(signature).ok_or_else(|| NEEDS.to_owned())
 }
 
-fn read(signature: &Signature) -> Option<YoloX> {
+fn understand(signature: &Signature) -> Option<Adapter> {
     let (key, spec) = only_input(signature)?;
     let canvas = fixed_planes(spec)?;
     let mut outputs = signature.outputs.iter();
@@ -52,35 +51,20 @@ fn read(signature: &Signature) -> Option<YoloX> {
         channels: Channels::Bgr,
         pad: [PAD; 3],
     });
-    Some(YoloX {
+    let classes = columns - BEFORE_CLASSES;
+    Some(Adapter {
+        kind: "YOLOX",
         input: Input { key: key.to_owned(), form },
-        canvas,
-        rows,
-        classes: columns - BEFORE_CLASSES,
         outputs: vec![output.clone()],
+        classes: Some(classes),
+        reader: Box::new(YoloX { output: output.clone(), canvas, rows, classes }),
     })
 }
 
-impl Adapter for YoloX {
-    fn kind(&self) -> &'static str {
-        "YOLOX"
-    }
-
-    fn input(&self) -> &Input {
-        &self.input
-    }
-
-    fn outputs(&self) -> &[String] {
-        &self.outputs
-    }
-
-    fn classes(&self) -> Option<usize> {
-        Some(self.classes)
-    }
-
-    fn interpret(&self, outputs: &Outputs, _: Size, min_score: f32) -> Result<Vec<Candidate>, Fault> {
+impl Reader for YoloX {
+    fn read(&self, outputs: &Outputs, _: Size, min_score: f32) -> Result<Vec<Candidate>, Fault> {
         let columns = BEFORE_CLASSES + self.classes;
-        let rows = outputs.shaped(&self.outputs[0], &[1, self.rows, columns])?;
+        let rows = outputs.shaped(&self.output, &[1, self.rows, columns])?;
         let grid = STRIDES.iter().flat_map(|&stride| cells(self.canvas, stride).map(move |cell| (cell, stride as f32)));
         let mut candidates = Vec::new();
         for (((column, row), stride), values) in grid.zip(rows.chunks_exact(columns)) {
