@@ -10,7 +10,7 @@
 //!       -> encode    a JPEG or PNG file again
 //! ```
 //!
-//! A new format is one file in `codec/` and one row in [`codec`]'s table.
+//! A new format is one file in `codec/` and one row in `codec.rs`.
 
 mod codec;
 pub mod draw;

@@ -59,7 +59,8 @@ fn mirror(photo: &mut Rgb) {
 fn quarter(photo: &Rgb, row_of: impl Fn(usize) -> usize, column_of: impl Fn(usize) -> usize) -> Rgb {
     const STRIP: usize = 128;
     let (width, height) = (photo.size().width as usize, photo.size().height as usize);
-    let mut turned = Rgb::new(photo.size().transposed(), vec![0; photo.data().len()]).expect("as many pixels as before");
+    let mut turned =
+        Rgb::new(photo.size().transposed(), vec![0; photo.data().len()]).expect("as many pixels as before");
     for (index, strip) in turned.pixels_mut().chunks_mut(STRIP * height).enumerate() {
         for x in 0..height {
             let row = &photo.pixels()[row_of(x) * width..][..width];

@@ -15,9 +15,8 @@ pub(super) const CODEC: Codec = Codec {
     name: "tiff",
     title: "TIFF",
     media_type: "image/tiff",
-    // Little and big end first, each with 32-bit offsets and, as `BigTIFF`, with 64-bit ones. The bytes of Canon's CR2
-    // behind the first of them are looked for in the header.
-    magic: &[&[(0, b"II*\0")], &[(0, b"MM\0*")], &[(0, b"II+\0")], &[(0, b"MM\0+")]],
+    // Little and big end first.
+    magic: &[&[(0, b"II*\0")], &[(0, b"MM\0*")]],
     header,
     complete: |_| false,
     decode: |bytes, stored| super::decode(TiffDecoder::new(Cursor::new(bytes))?, stored),
@@ -26,6 +25,9 @@ pub(super) const CODEC: Codec = Codec {
 fn header(bytes: &[u8]) -> Result<Header, Broken> {
     if is_camera_raw(bytes) {
         return Err(Broken::CameraRaw);
+    }
+    if first_directory(bytes).any(|entry| entry.is_oversized()) {
+        return Err(Broken::Damaged("a list in the header that is too long".into()));
     }
     let mut decoder = TiffDecoder::new(Cursor::new(bytes))?;
     let (width, height) = decoder.dimensions();
@@ -39,13 +41,36 @@ fn is_camera_raw(bytes: &[u8]) -> bool {
     const NEW_SUBFILE_TYPE: u16 = 254;
     const REDUCED: u32 = 1;
     const DNG_VERSION: u16 = 50706;
-    bytes.get(8..10) == Some(b"CR")
+    let is_cr2 = bytes.get(8..10) == Some(b"CR");
+    is_cr2
         || first_directory(bytes)
-            .any(|(tag, value)| tag == DNG_VERSION || tag == NEW_SUBFILE_TYPE && value & REDUCED != 0)
+            .any(|entry| entry.tag == DNG_VERSION || entry.tag == NEW_SUBFILE_TYPE && entry.value & REDUCED != 0)
 }
 
-/// Tag and value (as if 32 bits long) of each entry of the first directory; nothing for `BigTIFF`.
-fn first_directory(bytes: &[u8]) -> impl Iterator<Item = (u16, u32)> {
+/// What the first directory says about the first picture.
+struct Entry {
+    tag: u16,
+    kind: u16,
+    count: u32,
+    /// As if it were a single number of 32 bits.
+    value: u32,
+}
+
+impl Entry {
+    /// Whether the decoder would make room for more numbers than a picture needs: it does so before it looks whether the
+    /// file has them, up to 256 MB.
+    fn is_oversized(&self) -> bool {
+        /// The list of strips, the longest there is, has one entry a row at most.
+        const MAX_COUNT: u32 = 1 << 18;
+        /// Below it the layout of the picture, from it on what others have added, which is not read.
+        const FIRST_PRIVATE_TAG: u16 = 700;
+        const TEXT: u16 = 2;
+        self.tag < FIRST_PRIVATE_TAG && self.kind != TEXT && self.count > MAX_COUNT
+    }
+}
+
+/// The entries of the first directory, as far as the file goes.
+fn first_directory(bytes: &[u8]) -> impl Iterator<Item = Entry> {
     let is_little = bytes.starts_with(b"II");
     let u16_at = move |at: usize| {
         let two = *bytes.get(at..)?.first_chunk()?;
@@ -55,11 +80,10 @@ fn first_directory(bytes: &[u8]) -> impl Iterator<Item = (u16, u32)> {
         let four = *bytes.get(at..)?.first_chunk()?;
         Some(if is_little { u32::from_le_bytes(four) } else { u32::from_be_bytes(four) })
     };
-    let is_classic = u16_at(2) == Some(42);
-    let start = u32_at(4).filter(|_| is_classic).map_or(bytes.len(), |start| start as usize);
+    let start = u32_at(4).map_or(bytes.len(), |start| start as usize);
     let entries = u16_at(start).map_or(0, usize::from);
     (0..entries).map_while(move |entry| {
         let at = start + 2 + 12 * entry;
-        Some((u16_at(at)?, u32_at(at + 8)?))
+        Some(Entry { tag: u16_at(at)?, kind: u16_at(at + 2)?, count: u32_at(at + 4)?, value: u32_at(at + 8)? })
     })
 }

@@ -19,29 +19,40 @@ pub(super) const CODEC: Codec = Codec {
     magic: &[&[(0, b"RIFF"), (8, b"WEBP")]],
     header,
     complete: |_| false,
-    decode: |bytes, stored| super::decode(WebPDecoder::new(Cursor::new(bytes))?, stored),
+    decode: |bytes, stored| super::decode(WebPDecoder::new(Cursor::new(container(bytes)?))?, stored),
 };
 
 fn header(bytes: &[u8]) -> Result<Header, Broken> {
-    // The orientation stands behind the pixels: with the end cut off, the picture would decode, but not upright.
-    let declared = bytes.get(4..).and_then(u32_at_start);
-    if declared.is_none_or(|declared| declared > bytes.len() - 8) {
-        return Err(Broken::Truncated("the file is shorter than it declares".into()));
-    }
-    let mut chunks = chunks(&bytes[12..]);
-    let stored = chunks.next().and_then(|first| size(&first));
+    let mut chunks = chunks(&container(bytes)?[12..]);
+    let stored = chunks.next().transpose()?.and_then(|first| size(&first));
     let stored = stored.ok_or_else(|| Broken::Damaged("no size where it must stand".into()))?;
     let mut orientation = Orientation::NoTransforms;
     for chunk in chunks {
+        let chunk = chunk?;
         if chunk.name == b"EXIF" {
             orientation = exif::orientation(chunk.payload);
         }
         // The decoder makes room for a frame before it compares it with the canvas.
-        if frames(&chunk).any(|frame| frame.width > stored.width || frame.height > stored.height) {
-            return Err(Broken::Damaged("a frame larger than its canvas".into()));
+        for frame in frames(&chunk) {
+            let frame = frame?;
+            if frame.width > stored.width || frame.height > stored.height {
+                return Err(Broken::Damaged("a frame larger than its canvas".into()));
+            }
         }
     }
     Ok(Header { stored, orientation, plain: false })
+}
+
+/// The file without what may be appended to it.
+///
+/// It must be there in full: the orientation stands behind the pixels, and with the end cut off the picture would still
+/// decode, but not upright.
+fn container(bytes: &[u8]) -> Result<&[u8], Broken> {
+    let declared = bytes.get(4..).and_then(u32_at_start);
+    declared
+        .and_then(|length| bytes.get(..8 + length))
+        .filter(|container| container.len() >= 12)
+        .ok_or_else(|| Broken::Truncated("the file is shorter than it declares".into()))
 }
 
 struct Chunk<'a> {
@@ -49,21 +60,26 @@ struct Chunk<'a> {
     payload: &'a [u8],
 }
 
-/// The chunks that are there in full.
-fn chunks(mut rest: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
+/// Chunk after chunk; one that is longer than what holds it is an error, and the last item.
+fn chunks(mut rest: &[u8]) -> impl Iterator<Item = Result<Chunk<'_>, Broken>> {
     std::iter::from_fn(move || {
         let name = rest.first_chunk()?;
-        let payload = rest.get(8..)?.get(..u32_at_start(rest.get(4..)?)?)?;
+        let length = rest.get(4..).and_then(u32_at_start)?;
+        let Some(payload) = rest[8..].get(..length) else {
+            rest = &[];
+            return Some(Err(Broken::Damaged("a chunk is longer than what holds it".into())));
+        };
         // A chunk of odd length is followed by a byte of padding, which may be missing at the end.
-        rest = rest.get(8 + payload.len().next_multiple_of(2)..).unwrap_or_default();
-        Some(Chunk { name, payload })
+        rest = rest[8..].get(length.next_multiple_of(2)..).unwrap_or_default();
+        Some(Ok(Chunk { name, payload }))
     })
 }
 
 /// The sizes of the pictures in a chunk: its own, and those of an animation's frame, which has chunks inside.
-fn frames<'a>(chunk: &Chunk<'a>) -> impl Iterator<Item = Size> + use<'a> {
+fn frames<'a>(chunk: &Chunk<'a>) -> impl Iterator<Item = Result<Size, Broken>> + use<'a> {
     let inside = chunk.payload.get(16..).filter(|_| chunk.name == b"ANMF").unwrap_or_default();
-    size(chunk).into_iter().chain(chunks(inside).filter_map(|inside| size(&inside)))
+    let inner = chunks(inside).filter_map(|inner| inner.map(|inner| size(&inner)).transpose());
+    size(chunk).map(Ok).into_iter().chain(inner)
 }
 
 /// The size of a canvas or of a frame; `None` for chunks that are neither.

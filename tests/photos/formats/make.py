@@ -665,6 +665,10 @@ def make_refused():
     inside = chunk_riff(b"VP8X", b"\0\0\0\0" + struct.pack("<I", 47)[:3] + struct.pack("<I", 31)[:3]) + huge
     file = b"RIFF" + struct.pack("<I", len(inside) + 4) + b"WEBP" + inside
     save("refused/unreadable_image", "small-canvas-huge-frame.webp", file)
+    # A list in the header that is longer than the file.
+    entry = lambda count: struct.pack("<HHI", 258, 3, count)
+    file = tiff(RGB, 2, 8).replace(entry(3), entry(1 << 23))
+    save("refused/unreadable_image", "endless-list.tif", file)
 
     other = "refused/unsupported_image_format"
     save(other, "iphone.heic", ftyp(b"heic", b"mif1", b"heic"))
@@ -684,6 +688,7 @@ def make_refused():
     preview = pillow(image, "TIFF", tiffinfo={254: 1})
     save(other, "nikon.nef", preview)
     save(other, "adobe.dng", pillow(image, "TIFF", tiffinfo={50706: b"\x01\x04\0\0"}))
+    save(other, "big.tif", b"II+\0\x08\0\0\0" + struct.pack("<Q", 16) + b"\0" * 16)
     save(other, "scan.pdf", b"%PDF-1.7\n1 0 obj")
     save(other, "photos.zip", b"PK\x03\x04" + b"\0" * 26)
     save(other, "drawing.svg", b'<?xml version="1.0"?>\n<!-- a drawing -->\n<svg xmlns="http://www.w3.org/2000/svg"/>')
