@@ -1,7 +1,7 @@
 //! How the answer of a kind of model reads.
 //!
 //! An adapter is chosen from the signature alone; nobody types keys. A new kind of model is one more file here and one
-//! more line in [`choose`].
+//! more line in [`choose`]. What two kinds have in common is here, or in `rows` for those that list N boxes y first.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -9,13 +9,17 @@ use std::fmt;
 
 use crate::fault::{Code, Fault};
 use crate::geometry::{Canvas, Rect, Size};
-use crate::model::input::Input;
+use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Samples};
 use crate::model::labels::ClassId;
 use crate::model::signature::Signature;
-use crate::tensor::{Tensor, TensorSpec, show_shape};
+use crate::tensor::{DType, Tensor, TensorSpec, show_shape};
 
+mod model_garden;
 mod nanodet;
+mod rows;
+mod ssd;
 mod tf_detection;
+mod yolo;
 mod yolox;
 
 /// A model whose signature was understood: what it takes, what to ask it for, and how to read what it answers.
@@ -143,7 +147,14 @@ type Recognise = fn(&Signature) -> Result<Adapter, String>;
 /// # Errors
 /// What was found and what each adapter would have needed.
 pub fn choose(signature: &Signature) -> Result<Adapter, Unfit> {
-    const KINDS: [Recognise; 3] = [tf_detection::recognise, nanodet::recognise, yolox::recognise];
+    const KINDS: [Recognise; 6] = [
+        tf_detection::recognise,
+        model_garden::recognise,
+        ssd::recognise,
+        nanodet::recognise,
+        yolox::recognise,
+        yolo::recognise,
+    ];
     let mut tried = Vec::new();
     for recognise in KINDS {
         match recognise(signature) {
@@ -163,14 +174,42 @@ fn only_input(signature: &Signature) -> Option<(&str, &TensorSpec)> {
     }
 }
 
-/// Height and width of a float input `[1, 3, H, W]` whose size is fixed, as the ONNX detectors have it.
-fn fixed_planes(spec: &TensorSpec) -> Option<Size> {
-    match (spec.dtype, spec.axes.as_deref()?) {
-        (crate::tensor::DType::F32, [Some(1) | None, Some(3), Some(height), Some(width)]) => {
-            Some(Size::new(u32::try_from(*width).ok()?, u32::try_from(*height).ok()?))
+/// What a picture input of a TensorFlow model takes: encoded pictures as strings, else pixels in rows of RGB. An export
+/// without a declared rank is taken at its dtype. `float` is what a float32 sample is.
+fn picture(spec: &TensorSpec, float: Samples) -> Option<Form> {
+    let samples = match spec.dtype {
+        DType::String => {
+            let fits = matches!(spec.axes.as_deref(), None | Some([Some(1) | None]));
+            return fits.then_some(Form::Encoded);
         }
+        DType::U8 => Samples::U8,
+        DType::F32 => float,
+        _ => return None,
+    };
+    let canvas = match spec.axes.as_deref() {
+        None | Some([Some(1) | None, None, None, Some(3) | None]) => CanvasSize::OfThePhoto,
+        Some([Some(1) | None, Some(height), Some(width), Some(3) | None]) => CanvasSize::Fixed(size(*width, *height)?),
+        Some(_) => return None,
+    };
+    Some(Form::Pixels(Pixels { canvas, samples, layout: Layout::Nhwc, channels: Channels::Rgb, pad: [0; 3] }))
+}
+
+/// Layout and size of a float32 picture input whose size is fixed: `[1, 3, H, W]`, as ONNX has it, or `[1, H, W, 3]`.
+fn fixed_picture(spec: &TensorSpec) -> Option<(Layout, Size)> {
+    if spec.dtype != DType::F32 {
+        return None;
+    }
+    match spec.axes.as_deref()? {
+        [Some(1) | None, Some(3), Some(height), Some(width)] => Some((Layout::Nchw, size(*width, *height)?)),
+        [Some(1) | None, Some(height), Some(width), Some(3)] => Some((Layout::Nhwc, size(*width, *height)?)),
         _ => None,
     }
+}
+
+/// A size that a picture can have.
+fn size(width: usize, height: usize) -> Option<Size> {
+    let size = Size::new(u32::try_from(width).ok()?, u32::try_from(height).ok()?);
+    (size.pixels() > 0).then_some(size)
 }
 
 /// The cells of a detector's grid at one stride, row by row: `(column, row)`.
@@ -196,6 +235,70 @@ fn best_class(scores: &[f32]) -> Option<(usize, f32)> {
         }
     }
     best
+}
+
+/// A score, where it is at least the wanted one; NaN never is.
+///
+/// # Errors
+/// `MODEL_CONTRACT` above 1: the numbers are logits, classes or keypoints, and to list them would be a lie.
+fn score(key: &str, score: f32, min_score: f32) -> Result<Option<f32>, Fault> {
+    /// What rounding in half precision may add to a score of 1.
+    const ROUNDING: f32 = 0.001;
+    if score > 1.0 + ROUNDING {
+        return Err(broken(format!("output '{key}' holds {score} where a score of 0 to 1 was expected")));
+    }
+    Ok((score >= min_score).then_some(score.min(1.0)))
+}
+
+/// The number of a class, which most models answer as a float.
+///
+/// # Errors
+/// `MODEL_CONTRACT` where it is not a number, or one at which floats no longer tell two classes apart.
+fn class_number(key: &str, class: f32) -> Result<i64, Fault> {
+    /// 2^24: above it not every whole number is an `f32`.
+    const MAX: f32 = 16_777_216.0;
+    if class.abs() < MAX {
+        Ok(class.round() as i64)
+    } else {
+        Err(broken(format!("output '{key}' holds {class} where a class was expected")))
+    }
+}
+
+/// A class whose number is its place in the label map.
+///
+/// # Errors
+/// `MODEL_CONTRACT` where it is negative.
+fn class_place(key: &str, number: i64) -> Result<Class, Fault> {
+    let place = usize::try_from(number);
+    place
+        .map(Class::Index)
+        .map_err(|_| broken(format!("output '{key}' holds {number} where a class from 0 was expected")))
+}
+
+/// Whether boxes are in fractions of the canvas rather than in its pixels, judged by the largest coordinate of each.
+///
+/// Some exporters write one signature for both. A fraction hardly exceeds 1, and an edge or a centre within the first
+/// two pixels is as rare in pixels, so that the majority decides; a few wild values do not.
+fn in_fractions(largest: impl Iterator<Item = f32>) -> bool {
+    const MOST: f32 = 2.0;
+    let (mut all, mut small) = (0_usize, 0_usize);
+    for coordinate in largest.filter(|coordinate| coordinate.is_finite()) {
+        all += 1;
+        small += usize::from(coordinate <= MOST);
+    }
+    small > all / 2
+}
+
+/// A rectangle from its centre and its sides.
+fn around(x: f32, y: f32, width: f32, height: f32) -> Rect<Canvas> {
+    Rect::new(x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0)
+}
+
+/// The candidates of a model that suppresses by itself; those without a place are none.
+fn best_first(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    candidates.retain(|candidate| candidate.rect.is_finite());
+    candidates.sort_by(Candidate::best_first);
+    candidates
 }
 
 #[cfg(test)]

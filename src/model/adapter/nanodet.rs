@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use crate::fault::Fault;
 use crate::geometry::{Canvas, Rect, Size};
 use crate::model::adapter::{
-    Adapter, Candidate, Class, Outputs, Reader, STRIDES, best_class, cell_count, cells, fixed_planes, only_input,
+    Adapter, Candidate, Class, Outputs, Reader, STRIDES, best_class, cell_count, cells, fixed_picture, only_input,
 };
 use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Samples};
 use crate::model::nms;
@@ -51,7 +51,7 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
 
 fn understand(signature: &Signature) -> Option<Adapter> {
     let (key, spec) = only_input(signature)?;
-    let canvas = fixed_planes(spec)?;
+    let (Layout::Nchw, canvas) = fixed_picture(spec)? else { return None };
     if signature.outputs.len() != 2 * STRIDES.len() {
         return None;
     }

@@ -1,8 +1,11 @@
 //! Each adapter: which signatures it takes, and how tensors written by hand read.
 
 use super::*;
-use crate::model::input::{CanvasSize, Form};
-use crate::tensor::{DType, Values};
+use crate::tensor::Values;
+
+mod model_garden;
+mod ssd;
+mod yolo;
 
 fn spec(dtype: DType, axes: &[Option<usize>]) -> TensorSpec {
     TensorSpec { dtype, axes: Some(axes.to_vec()) }
@@ -20,6 +23,21 @@ fn numbers(shape: &[usize], values: &[f32]) -> Tensor {
 
 fn outputs<const N: usize>(tensors: [(&str, Tensor); N]) -> Outputs {
     tensors.into_iter().map(|(key, tensor)| (key.to_owned(), tensor)).collect()
+}
+
+/// What an answer that does not read as promised is put down to.
+fn cause(answer: Result<Vec<Candidate>, Fault>) -> String {
+    let fault = answer.expect_err("refused");
+    assert_eq!(fault.code(), Code::ModelContract);
+    fault.cause_chain().expect("kept")
+}
+
+/// Within a thousandth of a pixel.
+fn assert_near(found: Rect<Canvas>, [x_min, y_min, x_max, y_max]: [f32; 4]) {
+    let pairs = [(found.x_min, x_min), (found.y_min, y_min), (found.x_max, x_max), (found.y_max, y_max)].into_iter();
+    for (found, expected) in pairs {
+        assert!((found - expected).abs() < 1e-3, "{found} where {expected} was expected");
+    }
 }
 
 mod tf_detection {
@@ -61,7 +79,7 @@ mod tf_detection {
     #[test]
     fn every_input_type_of_the_exporter_is_adapted_to() {
         let pixels = |input: TensorSpec| match &choose(&detector(input)).expect("understood").input.form {
-            Form::Pixels(pixels) => (pixels.canvas, matches!(pixels.samples, crate::model::input::Samples::U8)),
+            Form::Pixels(pixels) => (pixels.canvas, pixels.samples == Samples::U8),
             Form::Encoded => panic!("pixels"),
         };
         assert_eq!(pixels(any_size()), (CanvasSize::OfThePhoto, true));
@@ -104,6 +122,13 @@ mod tf_detection {
     }
 
     #[test]
+    fn a_box_without_a_place_is_no_detection() {
+        let mut tensors = two_rows();
+        tensors[0].1 = numbers(&[1, 2, 4], &[f32::INFINITY, 0.25, 0.5, 0.625, 0.0, 0.0, 1.0, f32::NAN]);
+        assert!(read(tensors, 0.0).expect("read").is_empty());
+    }
+
+    #[test]
     fn unsorted_rows_come_back_best_first() {
         let mut tensors = two_rows();
         tensors[1].1 = numbers(&[1, 2], &[0.5, 0.8]);
@@ -121,7 +146,9 @@ mod tf_detection {
         assert_eq!(broken(0, numbers(&[1, 3, 4], &[0.0; 12])), Code::ModelContract);
         assert_eq!(broken(0, numbers(&[2, 4], &[0.0; 8])), Code::ModelContract);
         assert_eq!(broken(1, numbers(&[2], &[0.0; 2])), Code::ModelContract);
+        assert_eq!(broken(1, numbers(&[1, 2], &[1.5, 0.5])), Code::ModelContract);
         assert_eq!(broken(2, numbers(&[1, 2], &[f32::NAN, 1.0])), Code::ModelContract);
+        assert_eq!(broken(2, numbers(&[1, 2], &[1e30, 1.0])), Code::ModelContract);
         assert_eq!(broken(3, numbers(&[1], &[f32::NAN])), Code::ModelContract);
         assert_eq!(broken(3, numbers(&[2], &[1.0, 1.0])), Code::ModelContract);
         let missing = outputs([("detection_scores", numbers(&[1, 1], &[0.5]))]);
@@ -137,6 +164,10 @@ mod tf_detection {
         let text = choose(&strange).expect_err("refused").to_string();
         assert!(text.contains("input_tensor: uint8 [1, ?, ?, 3]"), "{text}");
         assert!(text.contains("missing: detection_scores"), "{text}");
+        let mut garden = detector(any_size());
+        garden.outputs.insert("image_info".to_owned(), spec(DType::F32, &[Some(1), Some(7)]));
+        let text = choose(&garden).expect_err("pixel boxes must not be read as fractions").to_string();
+        assert!(text.contains("its image_info is float32 [1, 7]"), "{text}");
         let wrong_input = detector(spec(DType::I64, &[None]));
         assert!(choose(&wrong_input).expect_err("refused").to_string().contains("'input_tensor' is int64 [?]"));
     }

@@ -4,11 +4,13 @@
 //! Input float32 `[1, 3, H, W]`, BGR, 0..255 as they are, letterboxed to the upper left with grey 114.
 //! Output `[1, N, 5 + C]`, N the cells of strides 8, 16, 32 in this order: x and y of the centre in cells from the
 //! cell's own corner, width and height as logarithms in strides, objectness, C classes; the last two already sigmoid.
+//! 84 columns are not taken for 79 classes: `yolo` has them.
 
 use crate::fault::Fault;
-use crate::geometry::{Rect, Size};
+use crate::geometry::Size;
 use crate::model::adapter::{
-    Adapter, Candidate, Class, Outputs, Reader, STRIDES, best_class, cell_count, cells, fixed_planes, only_input,
+    Adapter, Candidate, Class, Outputs, Reader, STRIDES, around, best_class, cell_count, cells, fixed_picture,
+    only_input, yolo,
 };
 use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Samples};
 use crate::model::nms;
@@ -36,12 +38,12 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
 
 fn understand(signature: &Signature) -> Option<Adapter> {
     let (key, spec) = only_input(signature)?;
-    let canvas = fixed_planes(spec)?;
+    let (Layout::Nchw, canvas) = fixed_picture(spec)? else { return None };
     let mut outputs = signature.outputs.iter();
     let (Some((output, spec)), None) = (outputs.next(), outputs.next()) else { return None };
     let &[_, Some(rows), Some(columns)] = spec.axes.as_deref()? else { return None };
     let expected: usize = STRIDES.iter().map(|&stride| cell_count(canvas, stride)).sum();
-    if rows != expected || columns <= BEFORE_CLASSES {
+    if rows != expected || columns <= BEFORE_CLASSES || columns == yolo::COCO_COLUMNS {
         return None;
     }
     let form = Form::Pixels(Pixels {
@@ -76,8 +78,7 @@ impl Reader for YoloX {
                 continue;
             }
             let (x, y) = ((x + column as f32) * stride, (y + row as f32) * stride);
-            let (half_width, half_height) = (width.exp() * stride / 2.0, height.exp() * stride / 2.0);
-            let rect = Rect::new(x - half_width, y - half_height, x + half_width, y + half_height);
+            let rect = around(x, y, width.exp() * stride, height.exp() * stride);
             if rect.is_finite() {
                 candidates.push(Candidate { class: Class::Index(index), score: score.min(1.0), rect });
             }

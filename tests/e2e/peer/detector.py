@@ -45,30 +45,52 @@ class Detector:
         self._graph = OnnxGraph(onnx_file)
 
     def __call__(self, photo: tf.Tensor) -> dict[str, tf.Tensor]:
+        canvas, ratio = letterbox(photo)
+        boxes, scores = self.rows(canvas)
         extent = tf.cast(tf.shape(photo)[:2], tf.float32)
-        ratio = EDGE / tf.reduce_max(extent)
-        by_rows = {
-            (int(t.shape[1]), int(t.shape[2])): t for t in self._graph(_letterbox(photo, extent, ratio)).values()
-        }
+        normalised = boxes / ratio / tf.tile(extent, [2])
+        return _as_detections(tf.clip_by_value(normalised, 0.0, 1.0), scores)
 
+    def rows(self, canvas: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """One row a cell from an RGB canvas [EDGE, EDGE, 3] of 0..255.
+
+        Boxes [cells, 4] as ymin, xmin, ymax, xmax in the canvas's pixels, and scores [cells, CLASSES].
+        """
+        normalised = (tf.reverse(tf.ensure_shape(canvas, [EDGE, EDGE, 3]), [-1]) - MEAN_BGR) / STD_BGR
+        planes = tf.transpose(normalised, [2, 0, 1])[tf.newaxis]
+        by_rows = {(int(t.shape[1]), int(t.shape[2])): t for t in self._graph(planes).values()}
         boxes, scores = [], []
         for stride in STRIDES:
-            rows = (EDGE // stride) ** 2
-            boxes.append(_decode_boxes(by_rows[rows, 4 * BINS][0], stride))
-            scores.append(by_rows[rows, CLASSES][0])
-        all_boxes = tf.concat(boxes, 0) / ratio / tf.tile(extent, [2])
-        return _as_detections(tf.clip_by_value(all_boxes, 0.0, 1.0), tf.concat(scores, 0))
+            cells = (EDGE // stride) ** 2
+            boxes.append(_decode_boxes(by_rows[cells, 4 * BINS][0], stride))
+            scores.append(by_rows[cells, CLASSES][0])
+        return tf.concat(boxes, 0), tf.concat(scores, 0)
 
 
-def _letterbox(photo: tf.Tensor, extent: tf.Tensor, ratio: tf.Tensor) -> tf.Tensor:
-    """Fit the photo into the top left of the square, as a normalised BGR channels-first batch of one."""
+def letterbox(photo: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Fit the photo into the top left of the square; the canvas as RGB, and what the photo was scaled by."""
+    extent = tf.cast(tf.shape(photo)[:2], tf.float32)
+    ratio = EDGE / tf.reduce_max(extent)
     size = tf.maximum(tf.cast(tf.round(extent * ratio), tf.int32), 1)
     # Shrinking a phone's photo tenfold without antialiasing drops most of its pixels.
     fitted = tf.image.resize(tf.cast(photo, tf.float32), size, "bilinear", antialias=True)
     canvas = tf.pad(fitted, [[0, EDGE - size[0]], [0, EDGE - size[1]], [0, 0]], constant_values=PAD_GREY)
-    canvas = tf.ensure_shape(canvas, [EDGE, EDGE, 3])
-    normalised = (tf.reverse(canvas, [-1]) - MEAN_BGR) / STD_BGR
-    return tf.transpose(normalised, [2, 0, 1])[tf.newaxis]
+    return canvas, ratio
+
+
+def suppress(boxes: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Boxes [1, M, 4] and scores [1, M] best first, classes [1, M] from 0 as floats, and the count [1], int32."""
+    # One class for each anchor: zeroing the others leaves them under the score threshold.
+    best = tf.one_hot(tf.argmax(scores, axis=1), CLASSES) * scores
+    return tf.image.combined_non_max_suppression(
+        boxes[tf.newaxis, :, tf.newaxis, :],
+        best[tf.newaxis],
+        max_output_size_per_class=MAX_DETECTIONS,
+        max_total_size=MAX_DETECTIONS,
+        iou_threshold=IOU_THRESHOLD,
+        score_threshold=SCORE_THRESHOLD,
+        clip_boxes=False,  # boxes in pixels would all become the whole picture
+    )
 
 
 def _decode_boxes(sides: tf.Tensor, stride: int) -> tf.Tensor:
@@ -83,24 +105,15 @@ def _decode_boxes(sides: tf.Tensor, stride: int) -> tf.Tensor:
 
 def _as_detections(boxes: tf.Tensor, scores: tf.Tensor) -> dict[str, tf.Tensor]:
     """Suppress, sort and pad; all outputs are float32 with a leading batch of one, as exported."""
-    # One class for each anchor: zeroing the others leaves them under the score threshold.
-    best = tf.one_hot(tf.argmax(scores, axis=1), CLASSES) * scores
-    kept = tf.image.combined_non_max_suppression(
-        boxes[tf.newaxis, :, tf.newaxis, :],
-        best[tf.newaxis],
-        max_output_size_per_class=MAX_DETECTIONS,
-        max_total_size=MAX_DETECTIONS,
-        iou_threshold=IOU_THRESHOLD,
-        score_threshold=SCORE_THRESHOLD,
-    )
+    kept_boxes, kept_scores, kept_classes, count = suppress(boxes, scores)
     # Padding rows come as class 0 and so turn into class 1, "person": what the real exporter's
     # label offset does to them too, and the reason why rows past `num_detections` mean nothing.
-    classes = tf.gather(COCO_IDS, tf.cast(kept.nmsed_classes, tf.int32))
+    classes = tf.gather(COCO_IDS, tf.cast(kept_classes, tf.int32))
     return {
-        "detection_boxes": kept.nmsed_boxes,
-        "detection_scores": kept.nmsed_scores,
+        "detection_boxes": kept_boxes,
+        "detection_scores": kept_scores,
         "detection_classes": tf.cast(classes, tf.float32),
-        "num_detections": tf.cast(kept.valid_detections, tf.float32),
+        "num_detections": tf.cast(count, tf.float32),
         "raw_detection_boxes": tf.tile(boxes, [RAW_REPEATS, 1])[tf.newaxis],
         "raw_detection_scores": tf.tile(_by_coco_id(scores), [RAW_REPEATS, 1])[tf.newaxis],
     }

@@ -1,8 +1,9 @@
-"""Exports the detector as SavedModels with the signatures of the Object Detection API.
+"""Exports the detector as SavedModels with the signatures of the Object Detection API and of others.
 
 ``python -m peer.saved_models OUT_DIR`` writes OUT_DIR/<variant>/1/, the layout that a model server
 watches. The variants are the exporters' input types, each of which asks something else of a client:
-another input key, another dtype, or the photo's file instead of its pixels.
+another input key, another dtype, or the photo's file instead of its pixels. `signatures` has the
+other exporters.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from .detector import Detector
+from .signatures import SIGNATURES
 
 DEFAULT_ONNX = Path(__file__).resolve().parents[3] / "models" / "nanodet_g_416.onnx"
 TF1_OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
@@ -54,6 +56,7 @@ VARIANTS: dict[str, Callable[[Detector, Path], None]] = {
     "float_image_tensor": _export_tf2(tf.TensorSpec([1, None, None, 3], tf.float32), _only_photo),
     "encoded_image_string_tensor": _export_tf2(tf.TensorSpec([1], tf.string), _decode),
     "tf1": _export_tf1,
+    **SIGNATURES,
 }
 
 
