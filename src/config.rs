@@ -67,6 +67,17 @@ pub struct Settings {
     )]
     pub max_side: u32,
 
+    /// Most tiles that a request may have a photo cut into; each is one more inference
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_TILES",
+        default_value_t = 16,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(0..=256),
+        help_heading = "Limits"
+    )]
+    pub max_tiles: u16,
+
     /// Largest image file accepted, in bytes
     #[arg(
         long,
@@ -191,7 +202,7 @@ impl Settings {
 
     /// What holds where a request says nothing.
     pub fn defaults(&self) -> Defaults {
-        Defaults { min_score: self.min_score }
+        Defaults { min_score: self.min_score, max_tiles: usize::from(self.max_tiles) }
     }
 
     /// How long a request may take.

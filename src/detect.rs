@@ -3,11 +3,16 @@
 //! Fronts call [`Pipeline::detect`] and translate its answer; nothing in here knows HTTP.
 
 mod catalog;
+mod merge;
 mod options;
 mod pipeline;
 mod select;
+mod views;
 
 pub use catalog::{Catalog, Model, Resolved};
-pub use options::{DEFAULT_MAX_DETECTIONS, DEFAULT_MIN_SCORE, Defaults, MAX_DETECTIONS, NAMES, Options, Param, Wanted};
+pub use options::{
+    DEFAULT_MAX_DETECTIONS, DEFAULT_MIN_SCORE, Defaults, MAX_DETECTIONS, NAMES, Options, OrientationPolicy, Param,
+    Wanted,
+};
 pub use pipeline::{Answer, Job, Keep, Pipeline, Timings};
 pub use select::Detection;

@@ -82,15 +82,15 @@ impl<F> Rect<F> {
         (self.x_max - self.x_min).max(0.0) * (self.y_max - self.y_min).max(0.0)
     }
 
+    /// Square pixels that both cover.
+    pub fn intersection(&self, other: &Self) -> f32 {
+        let (left, top) = (self.x_min.max(other.x_min), self.y_min.max(other.y_min));
+        Self::new(left, top, self.x_max.min(other.x_max), self.y_max.min(other.y_max)).area()
+    }
+
     /// Intersection over union, 0..1; 0 where neither covers anything.
     pub fn iou(&self, other: &Self) -> f32 {
-        let common = Self::new(
-            self.x_min.max(other.x_min),
-            self.y_min.max(other.y_min),
-            self.x_max.min(other.x_max),
-            self.y_max.min(other.y_max),
-        )
-        .area();
+        let common = self.intersection(other);
         let union = self.area() + other.area() - common;
         if union > 0.0 { common / union } else { 0.0 }
     }
@@ -114,75 +114,120 @@ pub struct PixelBox {
     pub y_max: u32,
 }
 
+impl PixelBox {
+    /// All of a picture of this size.
+    pub const fn whole(size: Size) -> Self {
+        Self { x_min: 0, y_min: 0, x_max: size.width, y_max: size.height }
+    }
+
+    /// How wide and high it is.
+    pub const fn size(&self) -> Size {
+        Size::new(self.x_max - self.x_min, self.y_max - self.y_min)
+    }
+}
+
 impl Rect<Photo> {
-    /// The rectangle in whole pixels of a photo of this size: edges rounded, then clamped.
+    /// The rectangle in whole pixels: edges rounded, then clamped to what was looked at.
     ///
-    /// `None` where an edge is not a number, or where nothing of the rectangle lies inside the photo.
-    /// A sliver thinner than a pixel becomes one pixel wide.
-    pub fn to_pixels(&self, photo: Size) -> Option<PixelBox> {
+    /// `None` where an edge is not a number, or where nothing of the rectangle lies inside. A sliver thinner than a pixel
+    /// becomes one pixel wide.
+    pub fn to_pixels(&self, within: PixelBox) -> Option<PixelBox> {
         if !self.is_finite() || self.x_max < self.x_min || self.y_max < self.y_min {
             return None;
         }
-        let (x_min, x_max) = span(self.x_min, self.x_max, photo.width)?;
-        let (y_min, y_max) = span(self.y_min, self.y_max, photo.height)?;
+        let (x_min, x_max) = span(self.x_min, self.x_max, within.x_min, within.x_max)?;
+        let (y_min, y_max) = span(self.y_min, self.y_max, within.y_min, within.y_max)?;
         Some(PixelBox { x_min, y_min, x_max, y_max })
     }
 }
 
 /// One axis of [`Rect::to_pixels`].
-fn span(low: f32, high: f32, length: u32) -> Option<(u32, u32)> {
-    if high <= 0.0 || low >= length as f32 {
+fn span(low: f32, high: f32, first: u32, end: u32) -> Option<(u32, u32)> {
+    if high <= first as f32 || low >= end as f32 {
         return None;
     }
-    let low = (low.round().max(0.0) as u32).min(length - 1);
-    let high = (high.round().max(0.0) as u32).min(length).max(low + 1);
+    let low = (low.round().max(0.0) as u32).clamp(first, end - 1);
+    let high = (high.round().max(0.0) as u32).min(end).max(low + 1);
     Some((low, high))
 }
 
-/// How a photo was laid onto a canvas: resized to `content`, pasted at the upper left, the rest padded.
+/// A window of a photo: what is looked at in one inference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// The photo as a person sees it.
+    pub photo: Size,
+    /// The part of it; inside the photo and not empty.
+    pub window: PixelBox,
+}
+
+impl View {
+    /// The whole photo.
+    pub const fn whole(photo: Size) -> Self {
+        Self { photo, window: PixelBox::whole(photo) }
+    }
+
+    /// A part of the photo; `None` where the window is empty or reaches beyond the photo.
+    pub fn part(photo: Size, window: PixelBox) -> Option<Self> {
+        let inside = window.x_max <= photo.width && window.y_max <= photo.height;
+        (inside && window.x_min < window.x_max && window.y_min < window.y_max).then_some(Self { photo, window })
+    }
+
+    /// Whether it is the whole photo.
+    pub fn is_whole(&self) -> bool {
+        self.window == PixelBox::whole(self.photo)
+    }
+}
+
+/// How a window of a photo was laid onto a canvas: resized to `content`, pasted at the upper left, the rest padded.
 ///
 /// With `content == canvas` nothing is padded. The two axes have factors of their own, because a side is rounded to
 /// whole pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Letterbox {
-    /// The photo as a person sees it.
-    pub photo: Size,
-    /// The part of the canvas that the photo covers, from the upper left.
+    /// What of the photo.
+    pub view: View,
+    /// The part of the canvas that the window covers, from the upper left.
     pub content: Size,
     /// The whole picture that the model is given.
     pub canvas: Size,
 }
 
 impl Letterbox {
-    /// The photo resized to lie inside a canvas of exactly this size, its aspect kept.
-    pub fn inside(photo: Size, canvas: Size) -> Self {
-        Self { photo, content: photo.fit_into(canvas), canvas }
+    /// The window resized to lie inside a canvas of exactly this size, its aspect kept.
+    pub fn inside(view: View, canvas: Size) -> Self {
+        Self { view, content: view.window.size().fit_into(canvas), canvas }
     }
 
-    /// The photo itself, shrunk if a side is longer than `max_side`, and never padded.
-    pub fn shrunk(photo: Size, max_side: u32) -> Self {
-        let content = if photo.width.max(photo.height) > max_side {
-            photo.fit_into(Size::new(max_side, max_side))
+    /// The window itself, shrunk if a side is longer than `max_side`, and never padded.
+    pub fn shrunk(view: View, max_side: u32) -> Self {
+        let window = view.window.size();
+        let content = if window.width.max(window.height) > max_side {
+            window.fit_into(Size::new(max_side, max_side))
         } else {
-            photo
+            window
         };
-        Self { photo, content, canvas: content }
+        Self { view, content, canvas: content }
     }
 
     /// From the photo onto the canvas.
     pub fn forward(&self, rect: &Rect<Photo>) -> Rect<Canvas> {
-        let (x, y) = self.factors();
-        Rect::new(rect.x_min * x, rect.y_min * y, rect.x_max * x, rect.y_max * y)
+        let ((left, top), (x, y)) = (self.origin(), self.factors());
+        Rect::new((rect.x_min - left) * x, (rect.y_min - top) * y, (rect.x_max - left) * x, (rect.y_max - top) * y)
     }
 
     /// From the canvas back to the photo.
     pub fn inverse(&self, rect: &Rect<Canvas>) -> Rect<Photo> {
-        let (x, y) = self.factors();
-        Rect::new(rect.x_min / x, rect.y_min / y, rect.x_max / x, rect.y_max / y)
+        let ((left, top), (x, y)) = (self.origin(), self.factors());
+        Rect::new(rect.x_min / x + left, rect.y_min / y + top, rect.x_max / x + left, rect.y_max / y + top)
+    }
+
+    fn origin(&self) -> (f32, f32) {
+        (self.view.window.x_min as f32, self.view.window.y_min as f32)
     }
 
     fn factors(&self) -> (f32, f32) {
-        (self.content.width as f32 / self.photo.width as f32, self.content.height as f32 / self.photo.height as f32)
+        let window = self.view.window.size();
+        (self.content.width as f32 / window.width as f32, self.content.height as f32 / window.height as f32)
     }
 }
 
@@ -202,13 +247,15 @@ mod tests {
 
     #[test]
     fn a_small_photo_is_not_enlarged() {
-        assert_eq!(Letterbox::shrunk(PHOTO, 1024).content, PHOTO);
-        assert_eq!(Letterbox::shrunk(Size::new(4000, 3000), 1024).canvas, Size::new(1024, 768));
+        assert_eq!(Letterbox::shrunk(View::whole(PHOTO), 1024).content, PHOTO);
+        assert_eq!(Letterbox::shrunk(View::whole(Size::new(4000, 3000)), 1024).canvas, Size::new(1024, 768));
     }
 
     #[test]
     fn pixels_are_rounded_clamped_and_never_empty() {
-        let pixels = |x_min, y_min, x_max, y_max| Rect::<Photo>::new(x_min, y_min, x_max, y_max).to_pixels(PHOTO);
+        let pixels = |x_min, y_min, x_max, y_max| {
+            Rect::<Photo>::new(x_min, y_min, x_max, y_max).to_pixels(PixelBox::whole(PHOTO))
+        };
         let inside = PixelBox { x_min: 1, y_min: 1, x_max: 439, y_max: 297 };
         assert_eq!(pixels(0.6, 1.4, 439.4, 296.6), Some(inside));
         let whole = PixelBox { x_min: 0, y_min: 0, x_max: 451, y_max: 300 };
@@ -234,18 +281,33 @@ mod tests {
         #[test]
         fn there_and_back_within_half_a_pixel(
             width in 1u32..20_000, height in 1u32..20_000, side in 16u32..2_000,
+            (from_x, to_x) in (0.0f32..1.0, 0.0f32..1.0), (from_y, to_y) in (0.0f32..1.0, 0.0f32..1.0),
             left in 0.0f32..1.0, top in 0.0f32..1.0,
         ) {
             let photo = Size::new(width, height);
-            for letterbox in [Letterbox::inside(photo, Size::new(side, side)), Letterbox::shrunk(photo, side)] {
-                let rect = Rect::<Photo>::new(left * width as f32, top * height as f32, width as f32, height as f32);
-                let there = letterbox.forward(&rect);
-                prop_assert!(there.x_max <= letterbox.canvas.width as f32 + 0.01);
-                prop_assert!(there.y_max <= letterbox.canvas.height as f32 + 0.01);
-                let back = letterbox.inverse(&there);
-                for (found, sent) in [(back.x_min, rect.x_min), (back.y_min, rect.y_min),
-                                      (back.x_max, rect.x_max), (back.y_max, rect.y_max)] {
-                    prop_assert!((found - sent).abs() < 0.5, "{found} for {sent}");
+            let span = |a: f32, b: f32, length: u32| {
+                let first = (a.min(b) * length as f32) as u32;
+                (first, ((a.max(b) * length as f32) as u32).max(first + 1))
+            };
+            let ((x_min, x_max), (y_min, y_max)) = (span(from_x, to_x, width), span(from_y, to_y, height));
+            let part = View::part(photo, PixelBox { x_min, y_min, x_max, y_max }).expect("inside");
+            for view in [View::whole(photo), part] {
+                let window = view.window;
+                for letterbox in [Letterbox::inside(view, Size::new(side, side)), Letterbox::shrunk(view, side)] {
+                    let rect = Rect::<Photo>::new(
+                        window.x_min as f32 + left * window.size().width as f32,
+                        window.y_min as f32 + top * window.size().height as f32,
+                        window.x_max as f32,
+                        window.y_max as f32,
+                    );
+                    let there = letterbox.forward(&rect);
+                    prop_assert!(there.x_max <= letterbox.canvas.width as f32 + 0.01);
+                    prop_assert!(there.y_max <= letterbox.canvas.height as f32 + 0.01);
+                    let back = letterbox.inverse(&there);
+                    for (found, sent) in [(back.x_min, rect.x_min), (back.y_min, rect.y_min),
+                                          (back.x_max, rect.x_max), (back.y_max, rect.y_max)] {
+                        prop_assert!((found - sent).abs() < 0.5, "{found} for {sent}");
+                    }
                 }
             }
         }

@@ -53,6 +53,30 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "CLASSES")]
     exclude_classes: Option<String>,
 
+    /// Least scores of single classes, such as person:0.6,dog:0.3
+    #[arg(long, value_name = "SCORES")]
+    min_scores: Option<String>,
+
+    /// Thin out boxes of a class that overlap by more than this, 0 to 1
+    #[arg(long, value_name = "OVERLAP")]
+    iou: Option<String>,
+
+    /// With --iou: boxes of different classes count as well
+    #[arg(long)]
+    class_agnostic: bool,
+
+    /// Look only inside this part of the photo: x_min,y_min,x_max,y_max
+    #[arg(long, value_name = "PIXELS")]
+    region: Option<String>,
+
+    /// Look at a large photo in up to this many tiles as well, so that small objects are found
+    #[arg(long, value_name = "COUNT")]
+    tiles: Option<String>,
+
+    /// Whether to set photos upright: apply or ignore
+    #[arg(long, value_name = "POLICY")]
+    orientation: Option<String>,
+
     /// Add boxes in fractions of the photo to the JSON
     #[arg(long)]
     normalized: bool,
@@ -75,6 +99,12 @@ impl Arguments {
             ("max_detections", self.max_detections.clone()),
             ("classes", self.classes.clone()),
             ("exclude_classes", self.exclude_classes.clone()),
+            ("min_scores", self.min_scores.clone()),
+            ("iou", self.iou.clone()),
+            ("class_agnostic", self.class_agnostic.then(|| "true".to_owned())),
+            ("region", self.region.clone()),
+            ("tiles", self.tiles.clone()),
+            ("orientation", self.orientation.clone()),
             ("normalized", self.normalized.then(|| "true".to_owned())),
             ("version", self.version.clone()),
             ("version_label", self.version_label.clone()),

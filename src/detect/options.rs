@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use crate::fault::{Fault, FieldError};
+use crate::geometry::PixelBox;
 use crate::model::labels::{ClassId, LabelMap};
+use crate::model::nms::Among;
 use crate::model::version::VersionChoice;
 
 /// The least score that is listed unless the request or the service says otherwise.
@@ -14,8 +16,21 @@ pub const DEFAULT_MAX_DETECTIONS: usize = 100;
 pub const MAX_DETECTIONS: usize = 1_000;
 
 /// The names of all options.
-pub const NAMES: [&str; 7] =
-    ["min_score", "max_detections", "classes", "exclude_classes", "normalized", "version", "version_label"];
+pub const NAMES: [&str; 13] = [
+    "min_score",
+    "min_scores",
+    "max_detections",
+    "classes",
+    "exclude_classes",
+    "iou",
+    "class_agnostic",
+    "region",
+    "tiles",
+    "orientation",
+    "normalized",
+    "version",
+    "version_label",
+];
 
 /// Which detections are wanted.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +43,16 @@ pub struct Options {
     pub only: Option<Vec<ClassId>>,
     /// None of these.
     pub except: Vec<ClassId>,
+    /// Least scores of single classes, instead of `min_score`.
+    pub min_scores: Vec<(ClassId, f32)>,
+    /// Whether boxes that overlap are thinned out once more, after the model's own NMS.
+    pub nms: Option<Nms>,
+    /// The only part of the photo that is looked at, in its pixels.
+    pub region: Option<PixelBox>,
+    /// Into how many tiles a large photo may be cut, so that small objects are found as well; 0 for none.
+    pub tiles: usize,
+    /// Whether the photo is set upright first.
+    pub orientation: OrientationPolicy,
     /// Whether boxes are given in fractions of the photo as well.
     pub normalized: bool,
 }
@@ -39,12 +64,45 @@ impl Default for Options {
             max_detections: DEFAULT_MAX_DETECTIONS,
             only: None,
             except: Vec::new(),
+            min_scores: Vec::new(),
+            nms: None,
+            region: None,
+            tiles: 0,
+            orientation: OrientationPolicy::Apply,
             normalized: false,
         }
     }
 }
 
+/// A non-maximum suppression that a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Nms {
+    /// Boxes that overlap by more are one object; intersection over union, 0..1.
+    pub iou: f32,
+    /// Between which boxes.
+    pub among: Among,
+}
+
+/// What to do about a photo that was taken sideways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrientationPolicy {
+    /// Set it upright; boxes are in the upright photo.
+    Apply,
+    /// Take the pixels as they are stored; boxes are in them.
+    Ignore,
+}
+
 impl Options {
+    /// The least score that any class may be listed with.
+    pub fn lowest_score(&self) -> f32 {
+        self.min_scores.iter().map(|&(_, score)| score).fold(self.min_score, f32::min)
+    }
+
+    /// The least score that this class is listed with.
+    pub fn min_score_of(&self, class: ClassId) -> f32 {
+        self.min_scores.iter().find(|(id, _)| *id == class).map_or(self.min_score, |&(_, score)| score)
+    }
+
     /// Whether detections of this class are wanted.
     pub fn wants(&self, class: ClassId) -> bool {
         self.only.as_ref().is_none_or(|only| only.contains(&class)) && !self.except.contains(&class)
@@ -56,6 +114,8 @@ impl Options {
 pub struct Defaults {
     /// The service's `--min-score`.
     pub min_score: f32,
+    /// The service's `--max-tiles`, the most that a request may ask for.
+    pub max_tiles: usize,
 }
 
 /// What a request wants of which version.
@@ -159,6 +219,11 @@ impl Wanted {
             max_detections: reader.count("max_detections").unwrap_or(DEFAULT_MAX_DETECTIONS),
             only: reader.classes("classes", labels),
             except: reader.classes("exclude_classes", labels).unwrap_or_default(),
+            min_scores: reader.scores("min_scores", labels),
+            nms: reader.nms(),
+            region: reader.region("region"),
+            tiles: reader.tiles("tiles", defaults.max_tiles),
+            orientation: reader.orientation("orientation"),
             normalized: reader.flag("normalized").unwrap_or(false),
         };
         reader.refuse_overlap(&options, labels);
@@ -216,12 +281,135 @@ impl<'a> Reader<'a> {
 
     fn score(&mut self, name: &str) -> Option<f32> {
         let param = self.single(name)?;
+        self.score_of(name, param)
+    }
+
+    fn score_of(&mut self, name: &str, param: &Param) -> Option<f32> {
         match param.number() {
             Some(score) if (0.0..=1.0).contains(&score) => Some(score as f32),
             _ => {
                 let shown = param.shown();
                 self.wrong(name, format!("{name} is {shown}; it must be a number from 0 to 1, such as 0.5."));
                 None
+            }
+        }
+    }
+
+    /// `person:0.6,dog:0.3`, or an object in JSON.
+    fn scores(&mut self, name: &str, labels: &LabelMap) -> Vec<(ClassId, f32)> {
+        let mut pairs: Vec<(String, Param)> = Vec::new();
+        for param in self.given(name) {
+            match &param.value {
+                Raw::Text(text) | Raw::Json(Value::String(text)) => {
+                    for part in text.split(',').filter(|part| !part.trim().is_empty()) {
+                        // The last colon: a label may contain one.
+                        match part.rsplit_once(':') {
+                            Some((class, score)) => pairs.push((class.to_owned(), Param::text(name, score))),
+                            None => {
+                                let shown = Param::text(name, part.trim()).shown();
+                                self.wrong(
+                                    name,
+                                    format!("{name} holds {shown}; it takes pairs such as person:0.6,dog:0.3."),
+                                );
+                            }
+                        }
+                    }
+                }
+                Raw::Json(Value::Object(map)) => {
+                    pairs.extend(map.iter().map(|(class, score)| (class.clone(), Param::json(name, score.clone()))));
+                }
+                Raw::Json(_) => {
+                    let shown = param.shown();
+                    self.wrong(name, format!("{name} is {shown}; it takes an object such as {{\"person\": 0.6}}."));
+                }
+            }
+        }
+        let mut scores: Vec<(ClassId, f32)> = Vec::new();
+        for (class, score) in pairs {
+            let mut ids = Vec::new();
+            self.class(name, &class, labels, &mut ids);
+            let Some(score) = self.score_of(name, &score) else { continue };
+            for id in ids {
+                if scores.iter().any(|&(known, _)| known == id) {
+                    self.wrong(name, format!("{name} names '{}' more than once.", labels.name(id)));
+                }
+                scores.push((id, score));
+            }
+        }
+        scores
+    }
+
+    fn nms(&mut self) -> Option<Nms> {
+        let iou = self.score("iou");
+        let agnostic = self.flag("class_agnostic");
+        match (iou, agnostic) {
+            (Some(iou), agnostic) => {
+                let among = if agnostic == Some(true) { Among::AllClasses } else { Among::EachClass };
+                Some(Nms { iou, among })
+            }
+            (None, Some(true)) => {
+                if self.given("iou").next().is_none() {
+                    self.wrong("class_agnostic", "class_agnostic says how iou is meant; give iou as well.".to_owned());
+                }
+                None
+            }
+            (None, _) => None,
+        }
+    }
+
+    /// `x_min,y_min,x_max,y_max`, in JSON also as a list or an object like a box. Whether it lies inside the photo is
+    /// known once the photo is.
+    fn region(&mut self, name: &str) -> Option<PixelBox> {
+        const EDGES: [&str; 4] = ["x_min", "y_min", "x_max", "y_max"];
+        let param = self.single(name)?;
+        let edges: Option<Vec<u32>> = match &param.value {
+            Raw::Text(text) | Raw::Json(Value::String(text)) => {
+                text.split(',').map(|edge| edge.trim().parse().ok()).collect()
+            }
+            Raw::Json(Value::Array(edges)) => edges.iter().map(|edge| u32::try_from(edge.as_u64()?).ok()).collect(),
+            Raw::Json(Value::Object(map)) if map.len() == EDGES.len() => {
+                EDGES.iter().map(|edge| u32::try_from(map.get(*edge)?.as_u64()?).ok()).collect()
+            }
+            Raw::Json(_) => None,
+        };
+        match edges.as_deref() {
+            Some(&[x_min, y_min, x_max, y_max]) if x_min < x_max && y_min < y_max => {
+                Some(PixelBox { x_min, y_min, x_max, y_max })
+            }
+            _ => {
+                let shown = param.shown();
+                let detail = format!(
+                    "{name} is {shown}; it must be x_min,y_min,x_max,y_max in whole pixels of the photo, the maxima larger than the minima."
+                );
+                self.wrong(name, detail);
+                None
+            }
+        }
+    }
+
+    fn tiles(&mut self, name: &str, max: usize) -> usize {
+        let Some(param) = self.single(name) else { return 0 };
+        match param.integer().and_then(|tiles| usize::try_from(tiles).ok()) {
+            Some(tiles) if tiles <= max => tiles,
+            _ => {
+                let shown = param.shown();
+                self.wrong(
+                    name,
+                    format!("{name} is {shown}; it must be a whole number from 0 to {max} (--max-tiles)."),
+                );
+                0
+            }
+        }
+    }
+
+    fn orientation(&mut self, name: &str) -> OrientationPolicy {
+        let Some(param) = self.single(name) else { return OrientationPolicy::Apply };
+        match param.string() {
+            Some("apply") => OrientationPolicy::Apply,
+            Some("ignore") => OrientationPolicy::Ignore,
+            _ => {
+                self.wrong(name, format!("{name} is {}; it must be apply or ignore.", param.shown()));
+                OrientationPolicy::Apply
             }
         }
     }
@@ -350,7 +538,7 @@ mod tests {
     use crate::fault::Code;
     use serde_json::json;
 
-    const DEFAULTS: Defaults = Defaults { min_score: DEFAULT_MIN_SCORE };
+    const DEFAULTS: Defaults = Defaults { min_score: DEFAULT_MIN_SCORE, max_tiles: 16 };
 
     fn read(params: &[Param]) -> Result<Wanted, Fault> {
         Wanted::read(params, DEFAULTS, &LabelMap::coco())
@@ -414,7 +602,50 @@ mod tests {
         assert!(refused(&[("classes", "cat"), ("exclude_classes", "17")]).contains("'cat' is both"));
         assert!(refused(&[("classes", "dgo")]).contains("Did you mean 'dog'?"));
         assert!(refused(&[("min_confidance", "0.5")]).contains("Options: min_score"));
-        assert!(refused(&[("min_scores", "0.5")]).contains("Did you mean min_score?"));
+        assert!(refused(&[("min_scor", "0.5")]).contains("Did you mean min_score?"));
+    }
+
+    #[test]
+    fn thresholds_regions_tiles_and_nms_read_the_same_from_text_and_json() {
+        let from_text = text(&[
+            ("min_scores", "person:0.6, dog:0.3"),
+            ("iou", "0.5"),
+            ("class_agnostic", "true"),
+            ("region", "10, 20,30,40"),
+            ("tiles", "4"),
+            ("orientation", "ignore"),
+        ]);
+        let from_json = read(&[
+            Param::json("min_scores", json!({"person": 0.6, "18": 0.3})),
+            Param::json("iou", json!(0.5)),
+            Param::json("class_agnostic", json!(true)),
+            Param::json("region", json!({"x_min": 10, "y_min": 20, "x_max": 30, "y_max": 40})),
+            Param::json("tiles", json!(4)),
+            Param::json("orientation", json!("ignore")),
+        ]);
+        let mut wanted = from_text.expect("fine").options;
+        let mut same = from_json.expect("fine").options;
+        wanted.min_scores.sort_by_key(|&(id, _)| id);
+        same.min_scores.sort_by_key(|&(id, _)| id);
+        assert_eq!(wanted, same);
+        assert_eq!(wanted.min_scores, [(1, 0.6), (18, 0.3)]);
+        assert_eq!(wanted.region, Some(PixelBox { x_min: 10, y_min: 20, x_max: 30, y_max: 40 }));
+        let expected =
+            (wanted.min_score_of(1), wanted.min_score_of(18), wanted.min_score_of(17), wanted.lowest_score());
+        assert_eq!(expected, (0.6, 0.3, 0.3, 0.3));
+        let list = read(&[Param::json("region", json!([10, 20, 30, 40]))]).expect("fine").options.region;
+        assert_eq!(list, wanted.region);
+
+        assert!(refused(&[("min_scores", "person")]).contains("person:0.6"));
+        assert!(refused(&[("min_scores", "person:2")]).contains("from 0 to 1"));
+        assert!(refused(&[("min_scores", "prson:0.5")]).contains("Did you mean 'person'?"));
+        assert!(refused(&[("min_scores", "person:0.5,1:0.6")]).contains("more than once"));
+        assert!(refused(&[("class_agnostic", "true")]).contains("give iou"));
+        for region in ["1,2,3", "1,2,3,4,5", "5,0,5,9", "a,b,c,d", "-1,0,5,5", "0.5,0,5,5"] {
+            assert!(refused(&[("region", region)]).contains("whole pixels"), "{region}");
+        }
+        assert!(refused(&[("tiles", "17")]).contains("from 0 to 16"));
+        assert!(refused(&[("orientation", "up")]).contains("apply or ignore"));
     }
 
     #[test]

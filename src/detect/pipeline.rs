@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::backend::{Call, Prediction};
 use crate::detect::catalog::{Model, Resolved};
-use crate::detect::options::Wanted;
+use crate::detect::options::{Options, OrientationPolicy, Wanted};
 use crate::detect::select::{Detection, select};
+use crate::detect::views;
 use crate::fault::{Code, Fault};
-use crate::geometry::{Letterbox, Size};
+use crate::geometry::{Letterbox, Size, View};
 use crate::image::{Encoded, Format, Limits, Rgb};
 use crate::model::input::{self, Form, Input, Prepared};
 use crate::model::version::VersionChoice;
@@ -56,6 +58,12 @@ pub struct Answer {
     pub photo: Size,
     /// What kind of file it was.
     pub format: Format,
+    /// The EXIF orientation that the file had, 1..8.
+    pub orientation: u8,
+    /// What was done about it.
+    pub policy: OrientationPolicy,
+    /// How many tiles were looked at beside the whole.
+    pub tiles: usize,
     /// The objects, best first.
     pub detections: Vec<Detection>,
     /// Where the time went.
@@ -77,9 +85,9 @@ pub struct Timings {
     pub total: Duration,
 }
 
-/// A photo in the model's terms, and its pixels where they are wanted later.
+/// The views of a photo in the model's terms, and its pixels where they are wanted later.
 struct Ready {
-    prepared: Prepared,
+    prepared: Vec<Prepared>,
     pixels: Option<Rgb>,
     decode: Duration,
     prepare: Duration,
@@ -87,13 +95,18 @@ struct Ready {
 
 /// One round to the model.
 struct Attempt {
-    letterbox: Letterbox,
+    letterboxes: Vec<Letterbox>,
     pixels: Option<Rgb>,
     decode: Duration,
     prepare: Duration,
     infer: Duration,
-    outcome: Result<Prediction, Fault>,
+    /// One prediction a letterbox.
+    outcome: Result<Vec<Prediction>, Fault>,
 }
+
+/// Views of one photo that the model is asked about beside each other: some, so that a photo in tiles is not answered in
+/// single file, and not all, so that it does not take every place in the queue.
+const VIEWS_AT_ONCE: usize = 4;
 
 impl Pipeline {
     /// Finds the objects in a photo.
@@ -103,34 +116,54 @@ impl Pipeline {
     pub async fn detect(&self, model: &Model, job: Job, call: &Call) -> Result<Answer, Fault> {
         let begin = Instant::now();
         let Job { image, wanted: Wanted { version: choice, options }, keep } = job;
-        let photo = Arc::new(Encoded::inspect(image, &self.limits)?);
+        let photo = Encoded::inspect(image, &self.limits)?;
+        let photo = Arc::new(match options.orientation {
+            OrientationPolicy::Apply => photo,
+            OrientationPolicy::Ignore => photo.as_stored(),
+        });
+        let policy = options.orientation;
 
         let mut resolved = model.resolve(&choice, call).await?;
-        let mut attempt = self.attempt(model, &choice, &resolved, &photo, keep, call).await?;
+        let mut attempt = self.attempt(model, &choice, &resolved, &photo, &options, keep, call).await?;
         // What "latest" or a label stands for may have changed since it was looked up. Where the new version reads
         // like the old one its answer stands; where it does not, the photo is prepared once more, for the new one.
         if let Some(current) = current(model, &choice, &resolved, &attempt.outcome, call).await {
             let answer_stands = attempt.outcome.is_ok() && current.signature == resolved.signature;
             resolved = current;
             if !answer_stands {
-                attempt = self.attempt(model, &choice, &resolved, &photo, keep, call).await?;
+                attempt = self.attempt(model, &choice, &resolved, &photo, &options, keep, call).await?;
             }
         }
-        let Attempt { letterbox, pixels, decode, prepare, infer, outcome } = attempt;
-        let prediction = match outcome {
-            Ok(prediction) => prediction,
+        let Attempt { letterboxes, pixels, decode, prepare, infer, outcome } = attempt;
+        let predictions = match outcome {
+            Ok(predictions) => predictions,
             Err(fault) => return Err(self.blame(fault, photo, &resolved, call).await),
         };
 
-        let version = prediction.version;
+        let version = predictions.last().map_or(resolved.version, |prediction| prediction.version);
         let labels = model.labels().clone();
+        let tiles = letterboxes.len() - 1;
         let interpret = move || {
-            let candidates = resolved.adapter.interpret(&prediction.outputs, letterbox.canvas, options.min_score)?;
-            Ok(select(&candidates, &letterbox, &labels, &options))
+            let lowest = options.lowest_score();
+            let seen = letterboxes.into_iter().zip(predictions).map(|(letterbox, prediction)| {
+                let candidates = resolved.adapter.interpret(&prediction.outputs, letterbox.canvas, lowest)?;
+                Ok((letterbox, candidates))
+            });
+            Ok(select(seen.collect::<Result<_, Fault>>()?, &labels, &options))
         };
         let detections = self.workers.run(call.deadline, interpret).await?;
         let timings = Timings { decode, prepare, infer, total: begin.elapsed() };
-        Ok(Answer { version, photo: photo.photo(), format: photo.format(), detections, timings, pixels })
+        Ok(Answer {
+            version,
+            photo: photo.photo(),
+            format: photo.format(),
+            orientation: photo.orientation(),
+            policy,
+            tiles,
+            detections,
+            timings,
+            pixels,
+        })
     }
 
     /// Decodes and prepares on a core, then asks the model.
@@ -143,18 +176,22 @@ impl Pipeline {
         choice: &VersionChoice,
         resolved: &Arc<Resolved>,
         photo: &Arc<Encoded>,
+        options: &Options,
         keep: Keep,
         call: &Call,
     ) -> Result<Attempt, Fault> {
+        let side = resolved.adapter.input.side(self.max_side);
+        let views = views::plan(photo.photo(), options.region, options.tiles, side)?;
         let job = {
             let (photo, resolved, max_side) = (Arc::clone(photo), Arc::clone(resolved), self.max_side);
-            move || ready(&photo, &resolved.adapter.input, keep, max_side)
+            move || ready(&photo, &views, &resolved.adapter.input, keep, max_side)
         };
-        let Ready { prepared: Prepared { tensor, letterbox }, pixels, decode, prepare } =
-            self.workers.run(call.deadline, job).await?;
+        let Ready { prepared, pixels, decode, prepare } = self.workers.run(call.deadline, job).await?;
         let begin = Instant::now();
-        let outcome = model.predict(choice, resolved, tensor, call).await;
-        Ok(Attempt { letterbox, pixels, decode, prepare, infer: begin.elapsed(), outcome })
+        let letterboxes = prepared.iter().map(|prepared| prepared.letterbox).collect();
+        let asked = prepared.into_iter().map(|prepared| model.predict(choice, resolved, prepared.tensor, call));
+        let outcome = futures::stream::iter(asked).buffered(VIEWS_AT_ONCE).try_collect().await;
+        Ok(Attempt { letterboxes, pixels, decode, prepare, infer: begin.elapsed(), outcome })
     }
 
     /// Who is at fault when a model refuses a file that it was to decode itself: the file, if we cannot decode it
@@ -171,21 +208,23 @@ impl Pipeline {
     }
 }
 
-/// From a file to the model's input.
-fn ready(photo: &Encoded, input: &Input, keep: Keep, max_side: u32) -> Result<Ready, Fault> {
-    let untouched = photo.untouched().filter(|_| input.form == Form::Encoded);
+/// From a file to the model's inputs, one a view.
+fn ready(photo: &Encoded, views: &[View], input: &Input, keep: Keep, max_side: u32) -> Result<Ready, Fault> {
+    let all_whole = views.iter().all(View::is_whole);
+    let untouched = if input.form == Form::Encoded && all_whole { photo.untouched() } else { None };
     let begin = Instant::now();
     // A model that decodes by itself gets the client's own file, and nothing is decoded here.
     let pixels = if untouched.is_none() || keep == Keep::Photo { Some(photo.decode()?) } else { None };
     let decode = begin.elapsed();
 
     let begin = Instant::now();
-    let prepared = match (&input.form, untouched, &pixels) {
-        (Form::Encoded, Some(file), _) => input::untouched(file.clone(), photo.photo()),
-        (Form::Encoded, None, Some(pixels)) => input::encoded(pixels, max_side)?,
-        (Form::Pixels(form), _, Some(pixels)) => form.prepare(pixels, max_side),
+    let prepare_view = |view: &View| match (&input.form, untouched, &pixels) {
+        (Form::Encoded, Some(file), _) => Ok(input::untouched(file.clone(), photo.photo())),
+        (Form::Encoded, None, Some(pixels)) => input::encoded(pixels, *view, max_side),
+        (Form::Pixels(form), _, Some(pixels)) => Ok(form.prepare(pixels, *view, max_side)),
         (_, None, None) | (Form::Pixels(_), _, None) => unreachable!("pixels are decoded unless the file is passed on"),
     };
+    let prepared = views.iter().map(prepare_view).collect::<Result<Vec<_>, Fault>>()?;
     let prepare = begin.elapsed();
     Ok(Ready { prepared, pixels: pixels.filter(|_| keep == Keep::Photo), decode, prepare })
 }
@@ -195,13 +234,13 @@ async fn current(
     model: &Model,
     choice: &VersionChoice,
     resolved: &Arc<Resolved>,
-    outcome: &Result<Prediction, Fault>,
+    outcome: &Result<Vec<Prediction>, Fault>,
     call: &Call,
 ) -> Option<Arc<Resolved>> {
     let found = match outcome {
-        Ok(prediction) if prediction.version == resolved.version => return None,
-        Ok(prediction) => {
-            let answered = model.resolve(&VersionChoice::Number(prediction.version), call).await;
+        Ok(predictions) => {
+            let other = predictions.iter().rfind(|prediction| prediction.version != resolved.version)?;
+            let answered = model.resolve(&VersionChoice::Number(other.version), call).await;
             answered.inspect(|answered| model.remember(choice.clone(), answered))
         }
         Err(fault) if fault.code() == Code::ModelContract => model.look_up(choice, call).await,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::backend::Call;
-use crate::detect::{self, Job, Keep, Model, Wanted};
+use crate::detect::{self, Job, Keep, Model, OrientationPolicy, Wanted};
 use crate::fault::Fault;
 use crate::geometry::{PixelBox, Size};
 use crate::http::Service;
@@ -153,6 +153,22 @@ struct Query {
     classes: Option<String>,
     /// None of these classes: labels or ids, separated by commas.
     exclude_classes: Option<String>,
+    /// Least scores of single classes, such as `person:0.6,dog:0.3`; the others keep `min_score`.
+    min_scores: Option<String>,
+    /// Thins out boxes of a class that overlap by more than this (intersection over union), after the model's own.
+    #[param(minimum = 0.0, maximum = 1.0)]
+    iou: Option<f32>,
+    /// With `iou`: boxes of different classes count as well.
+    class_agnostic: Option<bool>,
+    /// Looks only inside this part of the photo: `x_min,y_min,x_max,y_max` in pixels. Small objects are found better.
+    region: Option<String>,
+    /// Looks at a large photo in up to this many overlapping tiles as well, so that small objects are found. Each is one
+    /// more inference.
+    #[param(minimum = 0)]
+    tiles: Option<u32>,
+    /// `apply` sets the photo upright by its EXIF orientation; `ignore` takes the pixels, and the boxes, as stored.
+    #[param(inline)]
+    orientation: Option<OrientationChoice>,
     /// Adds `box_normalized`, the box in fractions of the photo.
     normalized: Option<bool>,
     /// A version of the model, by number.
@@ -182,6 +198,15 @@ struct MultipartUpload {
     /// None of these classes: labels or ids, separated by commas.
     #[schema(example = "", nullable = false)]
     exclude_classes: Option<String>,
+    /// Least scores of single classes, such as `person:0.6,dog:0.3`.
+    #[schema(example = "", nullable = false)]
+    min_scores: Option<String>,
+    /// Looks only inside this part of the photo: `x_min,y_min,x_max,y_max` in pixels.
+    #[schema(example = "", nullable = false)]
+    region: Option<String>,
+    /// Looks at a large photo in up to this many tiles as well.
+    #[schema(minimum = 0, example = 0, nullable = false)]
+    tiles: Option<u32>,
     /// Adds `box_normalized`.
     #[schema(example = false, nullable = false)]
     normalized: Option<bool>,
@@ -203,6 +228,21 @@ struct JsonUpload {
     classes: Option<Vec<ClassSelector>>,
     /// None of these classes: labels or ids.
     exclude_classes: Option<Vec<ClassSelector>>,
+    /// Least scores of single classes, by label or id; the others keep `min_score`.
+    #[schema(example = json!({"person": 0.6, "dog": 0.3}))]
+    min_scores: Option<std::collections::BTreeMap<String, f32>>,
+    /// Thins out boxes of a class that overlap by more than this, after the model's own.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    iou: Option<f32>,
+    /// With `iou`: boxes of different classes count as well.
+    class_agnostic: Option<bool>,
+    /// Looks only inside this part of the photo, in its pixels; also as `[x_min, y_min, x_max, y_max]`.
+    region: Option<BoxPixels>,
+    /// Looks at a large photo in up to this many overlapping tiles as well.
+    #[schema(minimum = 0)]
+    tiles: Option<u32>,
+    /// `apply` sets the photo upright by its EXIF orientation; `ignore` takes the pixels as stored.
+    orientation: Option<OrientationChoice>,
     /// Adds `box_normalized`.
     normalized: Option<bool>,
     /// A version of the model, by number.
@@ -210,6 +250,17 @@ struct JsonUpload {
     version: Option<i64>,
     /// A version of the model, by label. Not together with `version`.
     version_label: Option<String>,
+}
+
+/// What to do about a photo that was taken sideways.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "documentation")]
+enum OrientationChoice {
+    /// Set it upright.
+    Apply,
+    /// Take it as it is stored.
+    Ignore,
 }
 
 /// A class by its label or by its id.
@@ -262,6 +313,16 @@ pub struct ImageSeen {
     /// The format that the bytes were recognised as.
     #[schema(example = "png")]
     pub format: &'static str,
+    /// The EXIF orientation of the file, 1 (upright) to 8.
+    #[schema(example = 1, minimum = 1, maximum = 8)]
+    pub orientation: u8,
+    /// Whether it was applied: the frame of all boxes is the upright photo; otherwise the pixels as stored.
+    #[schema(example = true)]
+    pub orientation_applied: bool,
+    /// How many tiles were looked at beside the whole; absent where none were.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false, example = 9)]
+    pub tiles: usize,
 }
 
 /// One object.
@@ -345,7 +406,14 @@ impl DetectAnswer {
         Self {
             request_id: request_id.to_string(),
             model: ModelAnswered { name: model.to_owned(), version: answer.version.to_string() },
-            image: ImageSeen { width, height, format: answer.format.name() },
+            image: ImageSeen {
+                width,
+                height,
+                format: answer.format.name(),
+                orientation: answer.orientation,
+                orientation_applied: answer.policy == OrientationPolicy::Apply,
+                tiles: answer.tiles,
+            },
             detections: answer.detections.iter().map(|found| Found::new(found, answer.photo, normalized)).collect(),
             timings_ms: Milliseconds {
                 decode: ms(timings.decode),
@@ -374,6 +442,11 @@ impl Found {
             }),
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_zero(tiles: &usize) -> bool {
+    *tiles == 0
 }
 
 /// To as many places as mean something.

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use image::metadata::Orientation;
 
-use super::codec::{Broken, Codec};
+use super::codec::{Broken, Codec, Header};
 use super::foreign;
 use super::format::Format;
 use super::rgb::Rgb;
@@ -30,7 +30,10 @@ pub struct Encoded {
     bytes: Bytes,
     codec: &'static Codec,
     stored: Size,
+    /// As the file has it.
     orientation: Orientation,
+    /// As it is applied.
+    applied: Orientation,
     plain: bool,
 }
 
@@ -58,8 +61,14 @@ impl Encoded {
         if photo.pixels() > limits.max_pixels {
             return Err(too_many_pixels(photo, limits.max_pixels));
         }
-        let plain = header.plain && header.orientation == Orientation::NoTransforms;
-        Ok(Self { bytes, codec, stored: header.stored, orientation: header.orientation, plain })
+        let Header { stored, orientation, plain } = header;
+        Ok(Self { bytes, codec, stored, orientation, applied: orientation, plain })
+    }
+
+    /// The same photo, its pixels as they are stored.
+    #[must_use]
+    pub fn as_stored(self) -> Self {
+        Self { applied: Orientation::NoTransforms, ..self }
     }
 
     /// The format, by the bytes.
@@ -67,9 +76,9 @@ impl Encoded {
         self.codec.format
     }
 
-    /// The size of the photo as a person sees it, after the orientation is applied.
+    /// The size of the photo as a person sees it, after the orientation is applied; as stored, where it is not to be.
     pub fn photo(&self) -> Size {
-        upright::size(self.stored, self.orientation)
+        upright::size(self.stored, self.applied)
     }
 
     /// The EXIF orientation, 1 to 8; 1 is upright.
@@ -83,7 +92,8 @@ impl Encoded {
     /// `None` as well for a file that is cut off, so that decoding it here says so. Looking for the end of a JPEG takes
     /// about half a millisecond a megabyte: call it where decoding may run.
     pub fn untouched(&self) -> Option<&Bytes> {
-        (self.plain && (self.codec.complete)(&self.bytes)).then_some(&self.bytes)
+        let is_plain = self.plain && self.applied == Orientation::NoTransforms;
+        (is_plain && (self.codec.complete)(&self.bytes)).then_some(&self.bytes)
     }
 
     /// Decodes the photo: RGB8, upright, over white where it is transparent; of an animation, the first frame.
@@ -95,7 +105,7 @@ impl Encoded {
         let pixels = (self.codec.decode)(&self.bytes, self.stored).map_err(refuse)?;
         let photo = Rgb::new(self.stored, pixels.into_rgb())
             .ok_or_else(|| refuse(Broken::Damaged("not as many pixels as the header declares".into())))?;
-        Ok(upright::turn(photo, self.orientation))
+        Ok(upright::turn(photo, self.applied))
     }
 }
 

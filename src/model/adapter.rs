@@ -61,18 +61,18 @@ pub enum Class {
     Index(usize),
 }
 
-/// One box as the model sees it.
+/// One box as the model sees it, in the frame `F`: on the canvas as it is read, in the photo once it is mapped back.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Candidate {
+pub struct Candidate<F = Canvas> {
     /// What.
     pub class: Class,
     /// How sure, 0..1; never NaN.
     pub score: f32,
-    /// Where, in pixels of the canvas.
-    pub rect: Rect<Canvas>,
+    /// Where.
+    pub rect: Rect<F>,
 }
 
-impl Candidate {
+impl<F> Candidate<F> {
     /// Descending by score; ties by class and place, so that equal inputs give equal answers.
     pub fn best_first(&self, other: &Self) -> Ordering {
         let place = |c: &Self| [c.rect.x_min, c.rect.y_min, c.rect.x_max, c.rect.y_max];

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::fault::Fault;
-use crate::geometry::{Letterbox, Size};
+use crate::geometry::{Letterbox, Size, View};
 use crate::image::{Rgb, encode, fit};
 use crate::tensor::{Tensor, Values};
 
@@ -14,6 +14,16 @@ pub struct Input {
     pub key: String,
     /// What goes there.
     pub form: Form,
+}
+
+impl Input {
+    /// The longest side that the model sees; `max_side` where it leaves the size open.
+    pub fn side(&self, max_side: u32) -> u32 {
+        match &self.form {
+            Form::Pixels(Pixels { canvas: CanvasSize::Fixed(size), .. }) => size.width.max(size.height),
+            Form::Pixels(_) | Form::Encoded => max_side,
+        }
+    }
 }
 
 /// In which form a model takes a picture.
@@ -95,11 +105,12 @@ pub struct Prepared {
 }
 
 impl Pixels {
-    /// The photo as the tensor this input wants; no side of it longer than `max_side` where the model leaves the size open.
-    pub fn prepare(&self, photo: &Rgb, max_side: u32) -> Prepared {
+    /// The window of the photo as the tensor this input wants; no side of it longer than `max_side` where the model leaves
+    /// the size open.
+    pub fn prepare(&self, photo: &Rgb, view: View, max_side: u32) -> Prepared {
         let letterbox = match self.canvas {
-            CanvasSize::Fixed(canvas) => Letterbox::inside(photo.size(), canvas),
-            CanvasSize::OfThePhoto => Letterbox::shrunk(photo.size(), max_side),
+            CanvasSize::Fixed(canvas) => Letterbox::inside(view, canvas),
+            CanvasSize::OfThePhoto => Letterbox::shrunk(view, max_side),
         };
         let canvas = fit::fit(photo, &letterbox, self.pad);
         Prepared { tensor: self.tensor(&canvas), letterbox }
@@ -161,15 +172,18 @@ impl Pixels {
 
 /// The client's own file for a model that decodes by itself; `photo` is the size of its picture.
 pub fn untouched(file: Bytes, photo: Size) -> Prepared {
-    Prepared { tensor: file_tensor(file), letterbox: Letterbox { photo, content: photo, canvas: photo } }
+    Prepared {
+        tensor: file_tensor(file),
+        letterbox: Letterbox { view: View::whole(photo), content: photo, canvas: photo },
+    }
 }
 
-/// The photo as a new file for a model that decodes by itself; no side of it is longer than `max_side`.
+/// The window of the photo as a new file for a model that decodes by itself; no side of it is longer than `max_side`.
 ///
 /// # Errors
 /// None for a photo that was decoded here.
-pub fn encoded(photo: &Rgb, max_side: u32) -> Result<Prepared, Fault> {
-    let letterbox = Letterbox::shrunk(photo.size(), max_side);
+pub fn encoded(photo: &Rgb, view: View, max_side: u32) -> Result<Prepared, Fault> {
+    let letterbox = Letterbox::shrunk(view, max_side);
     let file = encode::for_model(&fit::fit(photo, &letterbox, [0; 3]))?;
     Ok(Prepared { tensor: file_tensor(file), letterbox })
 }
@@ -201,7 +215,7 @@ mod tests {
             channels,
             pad: [0; 3],
         };
-        let tensor = |pixels: Pixels| pixels.prepare(&two_pixels(), 1024).tensor;
+        let tensor = |pixels: Pixels| pixels.prepare(&two_pixels(), View::whole(Size::new(2, 1)), 1024).tensor;
 
         let plain = tensor(pixels(Samples::U8, Layout::Nhwc, Channels::Rgb));
         assert_eq!(plain.shape(), [1, 1, 2, 3]);
@@ -228,12 +242,13 @@ mod tests {
             channels: Channels::Rgb,
             pad: [114; 3],
         };
-        let fixed = pixels.prepare(&two_pixels(), 1);
+        let view = View::whole(Size::new(2, 1));
+        let fixed = pixels.prepare(&two_pixels(), view, 1);
         assert_eq!(fixed.tensor.shape(), [1, 4, 4, 3]);
         assert_eq!(fixed.letterbox.content, Size::new(4, 2));
         let Values::U8(bytes) = fixed.tensor.values() else { panic!("bytes") };
         assert_eq!(bytes[4 * 4 * 3 - 3..], [114; 3]);
         pixels.canvas = CanvasSize::OfThePhoto;
-        assert_eq!(pixels.prepare(&two_pixels(), 1).tensor.shape(), [1, 1, 1, 3]);
+        assert_eq!(pixels.prepare(&two_pixels(), view, 1).tensor.shape(), [1, 1, 1, 3]);
     }
 }

@@ -1,4 +1,4 @@
-//! Greedy class-aware non-maximum suppression.
+//! Greedy non-maximum suppression.
 
 use crate::model::adapter::Candidate;
 
@@ -6,15 +6,30 @@ use crate::model::adapter::Candidate;
 /// `min_score=0`. The detectors at hand list at most 100.
 const MAX_CANDIDATES: usize = 1_000;
 
+/// Between which boxes an overlap counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Among {
+    /// Those of one class.
+    EachClass,
+    /// All of them.
+    AllClasses,
+}
+
 /// Keeps the best of every group of boxes of one class that overlap by more than `iou`; the answer is sorted by score.
+pub fn suppress(candidates: Vec<Candidate>, iou: f32) -> Vec<Candidate> {
+    suppress_among(candidates, iou, Among::EachClass)
+}
+
+/// The same in any frame, within each class or across all.
 ///
 /// Ties are broken by class and place, so that the order of the candidates does not matter.
-pub fn suppress(mut candidates: Vec<Candidate>, iou: f32) -> Vec<Candidate> {
+pub fn suppress_among<F: Clone>(mut candidates: Vec<Candidate<F>>, iou: f32, among: Among) -> Vec<Candidate<F>> {
     candidates.sort_by(Candidate::best_first);
     candidates.truncate(MAX_CANDIDATES);
-    let mut kept: Vec<Candidate> = Vec::new();
+    let mut kept: Vec<Candidate<F>> = Vec::new();
     for candidate in candidates {
-        if !kept.iter().any(|better| better.class == candidate.class && better.rect.iou(&candidate.rect) > iou) {
+        let competes = |better: &Candidate<F>| among == Among::AllClasses || better.class == candidate.class;
+        if !kept.iter().any(|better| competes(better) && better.rect.iou(&candidate.rect) > iou) {
             kept.push(candidate);
         }
     }
@@ -38,6 +53,13 @@ mod tests {
         assert_eq!(kept, vec![candidate(0, 0.9, 1.0), candidate(1, 0.4, 0.0)], "another class is not suppressed");
         let apart = vec![candidate(0, 0.9, 0.0), candidate(0, 0.5, 5.0)];
         assert_eq!(suppress(apart.clone(), 0.6), apart, "an overlap of one third is none");
+    }
+
+    #[test]
+    fn across_all_classes_the_better_class_wins() {
+        let boxes = vec![candidate(0, 0.5, 0.0), candidate(1, 0.9, 1.0)];
+        assert_eq!(suppress_among(boxes.clone(), 0.6, Among::AllClasses), vec![candidate(1, 0.9, 1.0)]);
+        assert_eq!(suppress_among(boxes, 0.6, Among::EachClass).len(), 2);
     }
 
     proptest! {

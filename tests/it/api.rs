@@ -52,7 +52,10 @@ async fn the_answer_has_the_documented_form() {
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["request_id"], id);
     assert_eq!(body["model"], json!({"name": "nanodet-g", "version": "1"}));
-    assert_eq!(body["image"], json!({"width": 451, "height": 300, "format": "png"}));
+    assert_eq!(
+        body["image"],
+        json!({"width": 451, "height": 300, "format": "png", "orientation": 1, "orientation_applied": true})
+    );
     let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(members(&body["detections"][0]), ["box", "class_id", "label", "score"]);
     assert_eq!(members(&body["timings_ms"]), ["decode", "infer", "prepare", "total"]);

@@ -14,6 +14,7 @@ use spotter::backend::serving::{Serving, Settings};
 use spotter::backend::{Backend, Call, Predict, Target};
 use spotter::deadline::Deadline;
 use spotter::fault::Code;
+use spotter::geometry::View;
 use spotter::model::adapter::{self, Candidate};
 use spotter::model::input::Form;
 use spotter::model::signature::Signature;
@@ -78,7 +79,7 @@ fn predict(signature: &Signature, target: Target, outputs: Vec<String>) -> Predi
     let Form::Pixels(pixels) = &adapter.input.form else { panic!("pixels") };
     let limits = spotter::image::Limits { max_bytes: 1 << 20, max_pixels: 1 << 20 };
     let photo = spotter::image::Encoded::inspect(photo("chelsea.png"), &limits).unwrap().decode().unwrap();
-    let tensor = pixels.prepare(&photo, 416).tensor;
+    let tensor = pixels.prepare(&photo, View::whole(photo.size()), 416).tensor;
     Predict { target, signature: signature.name.clone(), input: (adapter.input.key.clone(), tensor), outputs }
 }
 

@@ -11,3 +11,4 @@ mod problems;
 mod readme;
 mod serving;
 mod support;
+mod views;
