@@ -4,10 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
-use crate::backend::embedded::{Embedded, LoadError, NANODET_G_NAME};
+use crate::admission::Admission;
+use crate::backend::embedded::{Embedded, LoadError};
 use crate::backend::serving::Serving;
 use crate::backend::{Backend, Call};
 use crate::config::{Labels, Settings};
@@ -56,7 +59,12 @@ pub enum StartError {
 /// When a file that the settings name cannot be used.
 pub fn build(settings: &Settings) -> Result<Service, StartError> {
     let workers = Workers::new(settings.worker_count());
-    let pipeline = Pipeline { limits: settings.limits(), max_side: settings.max_side, workers: workers.clone() };
+    let pipeline = Pipeline {
+        limits: settings.limits(),
+        max_side: settings.max_side,
+        workers: workers.clone(),
+        admission: Admission::new(settings.max_pixels_in_flight),
+    };
     Ok(Service {
         catalog: Catalog::new(models(settings, &workers)?),
         pipeline,
@@ -84,7 +92,6 @@ fn models(settings: &Settings, workers: &Workers) -> Result<Vec<Model>, StartErr
     };
     let is_built_in = settings.model_file.is_none();
     let labels = labels.unwrap_or_else(|| if is_built_in { LabelMap::coco() } else { LabelMap::empty() });
-    debug_assert!(!is_built_in || embedded.name() == NANODET_G_NAME);
     let name = embedded.name().to_owned();
     Ok(vec![Model::new(name, Arc::new(embedded), labels)])
 }
@@ -118,14 +125,37 @@ impl Listening {
         &self.service
     }
 
-    /// Answers requests until `stop` completes, then finishes those in flight.
+    /// Answers requests until `stop` completes, then finishes those in flight; what is not done after `grace` is cut off,
+    /// such as a client that never ends its request.
     ///
     /// # Errors
     /// When the listener fails.
-    pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
+    pub async fn serve(
+        self,
+        stop: impl Future<Output = ()> + Send + 'static,
+        grace: Duration,
+    ) -> Result<(), StartError> {
         tokio::spawn(warm_up(Arc::clone(&self.service)));
-        let router = http::router(self.service);
-        axum::serve(self.listener, router).with_graceful_shutdown(stop).await.map_err(StartError::Serve)
+        let (stopping, stopped) = oneshot::channel();
+        let stop = async move {
+            stop.await;
+            // Nobody listens where the server has failed meanwhile.
+            let _ = stopping.send(());
+        };
+        let server = axum::serve(self.listener, http::router(self.service)).with_graceful_shutdown(stop);
+        let over = async {
+            match stopped.await {
+                Ok(()) => tokio::time::sleep(grace).await,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            served = server => served.map_err(StartError::Serve),
+            () = over => {
+                tracing::warn!(?grace, "connections were still open after the grace and are cut off");
+                Ok(())
+            }
+        }
     }
 }
 
@@ -134,7 +164,7 @@ async fn warm_up(service: Arc<Service>) {
     let call = Call { deadline: Deadline::after(service.request_timeout), request_id: RequestId::generate() };
     let model = service.catalog.default_model();
     let backend = model.backend().describe();
-    match model.ready(&call).await {
+    match model.ready(&call, service.request_timeout).await {
         Ok(resolved) => {
             let kind = resolved.adapter.kind;
             tracing::info!(model = model.name(), version = resolved.version, kind, backend, "ready");

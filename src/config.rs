@@ -100,6 +100,17 @@ pub struct Settings {
     )]
     pub max_image_pixels: u64,
 
+    /// Most pixels of all photos that are worked on at once; further photos wait, and are refused where too many do
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_PIXELS_IN_FLIGHT",
+        default_value_t = 200_000_000,
+        value_name = "PIXELS",
+        value_parser = clap::value_parser!(u64).range(1..=100_000_000_000),
+        help_heading = "Limits"
+    )]
+    pub max_pixels_in_flight: u64,
+
     /// Time for a whole request, from its first byte to its answer
     #[arg(
         long,
@@ -110,6 +121,17 @@ pub struct Settings {
         help_heading = "Limits"
     )]
     pub request_timeout_ms: u64,
+
+    /// Time that requests in flight have to finish once the service is told to stop
+    #[arg(
+        long,
+        env = "SPOTTER_SHUTDOWN_GRACE_MS",
+        default_value_t = 30_000,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(0..=3_600_000),
+        help_heading = "Service"
+    )]
+    pub shutdown_grace_ms: u64,
 
     /// Photos decoded or run through the embedded detector at once; 0 means one per core
     #[arg(long, env = "SPOTTER_WORKERS", default_value_t = 0, value_name = "COUNT", help_heading = "Limits")]
@@ -208,6 +230,11 @@ impl Settings {
     /// How long a request may take.
     pub fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
+    }
+
+    /// How long requests in flight may take once the service is told to stop.
+    pub fn shutdown_grace(&self) -> Duration {
+        Duration::from_millis(self.shutdown_grace_ms)
     }
 
     /// How many cores to keep busy.

@@ -14,5 +14,5 @@ pub use options::{
     DEFAULT_MAX_DETECTIONS, DEFAULT_MIN_SCORE, Defaults, MAX_DETECTIONS, NAMES, Options, OrientationPolicy, Param,
     Wanted,
 };
-pub use pipeline::{Answer, Job, Keep, Pipeline, Timings};
+pub use pipeline::{Answer, Job, Keep, Kept, Pipeline, Timings};
 pub use select::Detection;

@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -200,7 +201,7 @@ impl Code {
                 "DEADLINE_EXCEEDED",
                 504,
                 "The request's time ran out",
-                "Time ran out before the model was asked. The service is busy; try again.",
+                "Time ran out while the photo waited for a core or was worked on. The service is busy, or --request-timeout-ms is too short.",
             ),
         };
         Row { name, status, title, help }
@@ -220,17 +221,17 @@ impl Code {
 /// One failure, as it happened.
 ///
 /// `Display` says the public detail and never the cause; the cause is [`Error::source`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Fault(Box<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     code: Code,
     detail: String,
     facts: Map<String, Value>,
     errors: Vec<FieldError>,
     retry_after: Option<Duration>,
-    cause: Option<Box<dyn Error + Send + Sync>>,
+    cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 /// Which input a failure is about.
@@ -264,7 +265,7 @@ impl Fault {
     /// Keeps the cause for the log.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.0.cause = Some(cause.into());
+        self.0.cause = Some(Arc::from(cause.into()));
         self
     }
 

@@ -121,6 +121,20 @@ impl Tensor {
         &self.shape
     }
 
+    /// How many values it has.
+    pub fn len(&self) -> usize {
+        match &self.values {
+            Values::U8(bytes) => bytes.len(),
+            Values::F32(numbers) => numbers.len(),
+            Values::String(strings) => strings.len(),
+        }
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Its values, row-major.
     pub fn values(&self) -> &Values {
         &self.values

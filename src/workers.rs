@@ -31,7 +31,7 @@ impl Workers {
     /// Runs the job on a thread of its own as soon as a slot is free.
     ///
     /// # Errors
-    /// `DEADLINE_EXCEEDED` when no slot was free in time, `INTERNAL` when the job panicked, else the job's own fault.
+    /// `DEADLINE_EXCEEDED` when no slot was free or the job was not done in time, `INTERNAL` when the job panicked, else the job's own fault.
     pub async fn run<T, F>(&self, deadline: Deadline, job: F) -> Result<T, Fault>
     where
         T: Send + 'static,
@@ -45,12 +45,16 @@ impl Workers {
             return Err(late());
         }
         let span = tracing::Span::current();
-        // The slot moves into the job: a client that goes away must not make room for work that is still running.
+        // The slot moves into the job: neither a client that goes away nor a deadline that passes makes room for more while
+        // the work is still running.
         let job = move || {
             let _slot = slot;
             span.in_scope(job)
         };
-        tokio::task::spawn_blocking(job).await.unwrap_or_else(|panic| Err(Fault::internal(panic)))
+        let done = deadline.bound(tokio::task::spawn_blocking(job)).await.map_err(|_| {
+            Fault::new(Code::DeadlineExceeded, "The request's time ran out while its photo was worked on.")
+        })?;
+        done.unwrap_or_else(|panic| Err(Fault::internal(panic)))
     }
 }
 

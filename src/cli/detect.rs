@@ -129,7 +129,8 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let model = Arc::clone(service.catalog.default_model());
     let wanted = Wanted::read(&arguments.params(), service.defaults, model.labels()).map_err(|fault| say(&fault))?;
     let several = arguments.photos.len() > 1;
-    if let Some(folder) = arguments.annotated.as_ref().filter(|_| several) {
+    let targets = Targets::of(arguments);
+    if let Targets::Folder { folder, .. } = &targets {
         let cause = |error: io::Error| {
             Fault::new(Code::InvalidOption, format!("cannot make the folder {}: {error}", folder.display()))
         };
@@ -141,9 +142,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         if several { ProgressBar::new(arguments.photos.len() as u64).with_style(style) } else { ProgressBar::hidden() };
 
     let mut failed = false;
-    let work = arguments.photos.iter().map(|photo| {
-        let (service, model, wanted) = (&service, &model, wanted.clone());
-        async move { (photo, look(service, model, wanted, photo, arguments).await) }
+    let work = arguments.photos.iter().enumerate().map(|(index, photo)| {
+        let (service, model, wanted, target) = (&service, &model, wanted.clone(), targets.get(index));
+        async move { (photo, look(service, model, wanted, photo, target).await) }
     });
     // In the order of the command line.
     let mut done = futures::stream::iter(work).buffered(AT_ONCE);
@@ -185,21 +186,20 @@ async fn look(
     model: &Model,
     wanted: Wanted,
     photo: &Path,
-    arguments: &Arguments,
+    target: Option<PathBuf>,
 ) -> Result<(Answer, RequestId), Fault> {
     let path = photo.to_owned();
     let read = tokio::task::spawn_blocking(move || read(&path)).await.map_err(Fault::internal)?;
     let image = read.map_err(|error| Fault::new(Code::MissingImage, format!("cannot be read: {error}")))?;
-    let keep = if arguments.annotated.is_some() { Keep::Photo } else { Keep::Nothing };
+    let keep = if target.is_some() { Keep::Photo } else { Keep::Nothing };
     let call = Call { deadline: Deadline::after(service.request_timeout), request_id: RequestId::generate() };
     let mut answer = service.pipeline.detect(model, Job { image, wanted, keep }, &call).await?;
-    if let (Some(out), Some(mut pixels)) = (&arguments.annotated, answer.pixels.take()) {
-        let out = target(out, photo, arguments.photos.len() > 1);
+    if let (Some(out), Some(mut kept)) = (target, answer.pixels.take()) {
         let tags = tags(&answer.detections);
         let write = move || {
-            draw::boxes(&mut pixels, &tags);
+            draw::boxes(&mut kept.pixels, &tags);
             let is_png = out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-            let file = encode::encode(&pixels, if is_png { Picture::Png } else { Picture::Jpeg })?;
+            let file = encode::encode(&kept.pixels, if is_png { Picture::Png } else { Picture::Jpeg })?;
             let failed = |error| Fault::new(Code::InvalidOption, format!("cannot write {}: {error}", out.display()));
             std::fs::write(&out, file).map_err(failed)
         };
@@ -217,13 +217,44 @@ fn read(path: &Path) -> io::Result<Bytes> {
     std::fs::read(path).map(Bytes::from)
 }
 
-/// Where the annotated picture goes: the file named, or a file of the photo's name in the folder named.
-fn target(out: &Path, photo: &Path, several: bool) -> PathBuf {
-    if !several {
-        return out.to_owned();
+/// Where the annotated pictures go.
+enum Targets {
+    Nowhere,
+    File(PathBuf),
+    Folder { folder: PathBuf, names: Vec<String> },
+}
+
+impl Targets {
+    /// A folder for several photos, or where OUT is one or is written like one; else a file.
+    fn of(arguments: &Arguments) -> Self {
+        let Some(out) = &arguments.annotated else { return Self::Nowhere };
+        let is_folder = out.is_dir() || out.as_os_str().to_string_lossy().ends_with('/');
+        if arguments.photos.len() == 1 && !is_folder {
+            return Self::File(out.clone());
+        }
+        let mut names: Vec<String> = Vec::new();
+        for photo in &arguments.photos {
+            let name = photo.file_name().unwrap_or_default().to_string_lossy();
+            // Photos of one name from several folders must not overwrite each other.
+            let mut unique = format!("{name}.jpg");
+            let mut number = 2;
+            while names.contains(&unique) {
+                unique = format!("{name}.{number}.jpg");
+                number += 1;
+            }
+            names.push(unique);
+        }
+        Self::Folder { folder: out.clone(), names }
     }
-    let name = photo.file_name().unwrap_or_default().to_string_lossy();
-    out.join(format!("{name}.jpg"))
+
+    /// Where that of the photo with this index goes.
+    fn get(&self, index: usize) -> Option<PathBuf> {
+        match self {
+            Self::Nowhere => None,
+            Self::File(file) => Some(file.clone()),
+            Self::Folder { folder, names } => Some(folder.join(&names[index])),
+        }
+    }
 }
 
 /// A photo's detections for people.

@@ -25,7 +25,7 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
             let one = crate::backend::serving::Settings { addresses: vec![address.clone()], ..serving.clone() };
             let backend: Arc<dyn Backend> = Arc::new(Serving::new(one));
             for model in service.catalog.iter() {
-                let model = Model::new(model.name(), Arc::clone(&backend), model.labels().clone());
+                let model = Arc::new(Model::new(model.name(), Arc::clone(&backend), model.labels().clone()));
                 check(&service, &model, &mut report).await;
             }
         }
@@ -74,13 +74,13 @@ impl Report {
 }
 
 /// One model at one place. A check that needs a failed one is left out.
-async fn check(service: &Service, model: &Model, report: &mut Report) {
+async fn check(service: &Service, model: &Arc<Model>, report: &mut Report) {
     print::line(format_args!("Model '{}', run by {}", model.name(), model.backend().describe()));
     let call = Call { deadline: Deadline::after(service.request_timeout), request_id: RequestId::generate() };
     if !available(model, &call, report).await {
         return;
     }
-    let resolved = match model.ready(&call).await {
+    let resolved = match model.ready(&call, service.request_timeout).await {
         Ok(resolved) => resolved,
         Err(fault) => return report.fail(&with_cause(&fault), fix(&fault)),
     };

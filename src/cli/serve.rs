@@ -30,9 +30,16 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        tracing::info!("stopping: requests in flight are finished");
+        tracing::info!("stopping: requests in flight are finished; a second signal stops at once");
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            std::process::exit(1);
+        });
     };
-    Ok(listening.serve(stop).await?)
+    Ok(listening.serve(stop, settings.shutdown_grace()).await?)
 }
 
 /// The address to write into a URL: "every address" is reached at loopback.

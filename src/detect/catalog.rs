@@ -1,13 +1,16 @@
 //! The models that are served, and what is known of each of their versions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 
 use crate::backend::{Backend, Call, Predict, Prediction, Target};
+use crate::deadline::Deadline;
 use crate::fault::{Code, Fault};
-use crate::geometry::Size;
 use crate::model::adapter::{self, Adapter};
-use crate::model::input::{Form, blank_encoded};
 use crate::model::labels::LabelMap;
 use crate::model::signature::Signature;
 use crate::model::version::{State, VersionChoice, VersionStatus};
@@ -61,9 +64,17 @@ pub struct Model {
 #[derive(Default)]
 struct Known {
     choices: HashMap<VersionChoice, Arc<Resolved>>,
-    /// The version that has answered a Predict.
-    proven: Option<i64>,
+    /// The versions that have answered a Predict.
+    proven: HashSet<i64>,
+    /// The version that is being asked for its first answer.
+    proving: Option<(i64, Proof)>,
 }
+
+/// The first answer of a version, awaited by everybody who asks whether the model is ready.
+type Proof = Shared<BoxFuture<'static, Result<(), Fault>>>;
+
+/// A model that loads or warms up is worth asking for again after this.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// More versions than any model server holds; beyond it the memory starts afresh.
 const MAX_KNOWN: usize = 64;
@@ -166,7 +177,11 @@ impl Model {
             outputs: resolved.adapter.outputs.clone(),
         };
         let prediction = self.backend.predict(predict, call).await?;
-        self.known().proven = Some(prediction.version);
+        let mut known = self.known();
+        if known.proven.len() >= MAX_KNOWN {
+            known.proven.clear();
+        }
+        known.proven.insert(prediction.version);
         Ok(prediction)
     }
 
@@ -181,11 +196,13 @@ impl Model {
     }
 
     /// Whether the model answers: a version is AVAILABLE, an adapter understands it, and it has answered a Predict. A
-    /// version that has not yet is asked once, with a blank picture, which warms it up as well.
+    /// version that has not yet is asked once, with a blank picture, which warms it up as well. That may take as long as
+    /// `patience`, longer than a probe waits, and goes on when the probe has left: a model server works on an abandoned
+    /// call all the same, so the next probe must not start another.
     ///
     /// # Errors
     /// Why it does not.
-    pub async fn ready(&self, call: &Call) -> Result<Arc<Resolved>, Fault> {
+    pub async fn ready(self: &Arc<Self>, call: &Call, patience: Duration) -> Result<Arc<Resolved>, Fault> {
         let versions = self.versions(call).await?;
         let Some(newest) = versions.iter().find(|status| status.state == State::Available) else {
             return Err(self.none_available(&versions));
@@ -195,20 +212,43 @@ impl Model {
         if resolved.version != newest.version {
             resolved = self.look_up(&latest, call).await?;
         }
-        if self.known().proven != Some(resolved.version) {
-            self.prove(&latest, &resolved, call).await?;
+        if !self.known().proven.contains(&resolved.version) {
+            let proof = self.proof(&resolved, call, patience);
+            call.deadline.bound(proof).await.map_err(|_| {
+                let detail = format!(
+                    "Model '{}' version {} is warming up: it has not given its first answer yet.",
+                    self.name, resolved.version
+                );
+                Fault::new(Code::ModelUnavailable, detail).retry_after(RETRY)
+            })??;
         }
         Ok(resolved)
     }
 
+    /// The first answer of this version: the one that is under way, or a new one.
+    fn proof(self: &Arc<Self>, resolved: &Arc<Resolved>, call: &Call, patience: Duration) -> Proof {
+        let mut known = self.known();
+        if let Some((version, proof)) = &known.proving
+            && *version == resolved.version
+            && proof.peek().is_none()
+        {
+            return proof.clone();
+        }
+        let (model, version) = (Arc::clone(self), Arc::clone(resolved));
+        let call = Call { deadline: Deadline::after(patience), request_id: call.request_id.clone() };
+        let task = tokio::spawn(async move { model.prove(version, &call).await });
+        let proof = task.map(|done| done.unwrap_or_else(|panic| Err(Fault::internal(panic)))).boxed().shared();
+        known.proving = Some((resolved.version, proof.clone()));
+        proof
+    }
+
     /// Sends a blank picture and reads the answer.
-    async fn prove(&self, choice: &VersionChoice, resolved: &Resolved, call: &Call) -> Result<(), Fault> {
-        let (blank, canvas) = match &resolved.adapter.input.form {
-            Form::Encoded => (blank_encoded()?, Size::new(64, 64)),
-            Form::Pixels(pixels) => (pixels.blank(), Size::new(64, 64)),
-        };
-        let prediction = self.predict(choice, resolved, blank, call).await?;
-        resolved.adapter.interpret(&prediction.outputs, canvas, 1.0)?;
+    async fn prove(&self, resolved: Arc<Resolved>, call: &Call) -> Result<(), Fault> {
+        let version = Arc::clone(&resolved);
+        let blank =
+            tokio::task::spawn_blocking(move || version.adapter.input.blank()).await.map_err(Fault::internal)??;
+        let prediction = self.predict(&VersionChoice::Latest, &resolved, blank.tensor, call).await?;
+        resolved.adapter.interpret(&prediction.outputs, blank.letterbox.canvas, 1.0)?;
         Ok(())
     }
 
@@ -217,7 +257,7 @@ impl Model {
             versions.iter().map(|status| format!("{}: {}", status.version, status.state.name())).collect();
         let states = if states.is_empty() { "none".to_owned() } else { states.join(", ") };
         let detail = format!("Model '{}' has no version AVAILABLE (versions: {states}).", self.name);
-        let fault = Fault::new(Code::ModelUnavailable, detail).retry_after(std::time::Duration::from_secs(2));
+        let fault = Fault::new(Code::ModelUnavailable, detail).retry_after(RETRY);
         match versions.iter().find_map(|status| status.error.clone()) {
             Some(error) => fault.caused_by(error),
             None => fault,

@@ -242,8 +242,11 @@ struct Reader<'a> {
     errors: Vec<FieldError>,
 }
 
-/// A request with a thousand wrong options gets a short answer all the same.
+/// A request with a thousand wrong options gets a short answer all the same, and costs no more than it.
 const MAX_ERRORS: usize = 20;
+
+/// More classes than anyone writes down; it bounds what comparing them costs.
+const MAX_SELECTORS: usize = 256;
 
 impl<'a> Reader<'a> {
     fn wrong(&mut self, field: &str, detail: String) {
@@ -253,7 +256,7 @@ impl<'a> Reader<'a> {
     }
 
     fn refuse_unknown(&mut self) {
-        for param in self.params.iter().filter(|param| !NAMES.contains(&param.name.as_str())) {
+        for param in self.params.iter().filter(|param| !NAMES.contains(&param.name.as_str())).take(MAX_ERRORS) {
             let name: String = param.name.chars().take(60).collect();
             let near = NAMES.iter().find(|known| strsim::osa_distance(known, &name) <= 3);
             let hint =
@@ -303,15 +306,14 @@ impl<'a> Reader<'a> {
                 Raw::Text(text) | Raw::Json(Value::String(text)) => {
                     for part in text.split(',').filter(|part| !part.trim().is_empty()) {
                         // The last colon: a label may contain one.
-                        match part.rsplit_once(':') {
-                            Some((class, score)) => pairs.push((class.to_owned(), Param::text(name, score))),
-                            None => {
-                                let shown = Param::text(name, part.trim()).shown();
-                                self.wrong(
-                                    name,
-                                    format!("{name} holds {shown}; it takes pairs such as person:0.6,dog:0.3."),
-                                );
-                            }
+                        if let Some((class, score)) = part.rsplit_once(':') {
+                            pairs.push((class.to_owned(), Param::text(name, score)));
+                        } else {
+                            let shown = Param::text(name, part.trim()).shown();
+                            self.wrong(
+                                name,
+                                format!("{name} holds {shown}; it takes pairs such as person:0.6,dog:0.3."),
+                            );
                         }
                     }
                 }
@@ -323,6 +325,10 @@ impl<'a> Reader<'a> {
                     self.wrong(name, format!("{name} is {shown}; it takes an object such as {{\"person\": 0.6}}."));
                 }
             }
+        }
+        if pairs.len() > MAX_SELECTORS {
+            self.wrong(name, format!("{name} names {} classes; it takes up to {MAX_SELECTORS}.", pairs.len()));
+            return Vec::new();
         }
         let mut scores: Vec<(ClassId, f32)> = Vec::new();
         for (class, score) in pairs {
@@ -438,37 +444,38 @@ impl<'a> Reader<'a> {
 
     /// Labels and ids, repeated or separated by commas.
     fn classes(&mut self, name: &str, labels: &LabelMap) -> Option<Vec<ClassId>> {
-        let mut ids = Vec::new();
-        let mut any = false;
+        let mut selectors: Vec<Param> = Vec::new();
         for param in self.given(name) {
-            any = true;
             match &param.value {
-                Raw::Text(text) | Raw::Json(Value::String(text)) => self.class_list(name, text, labels, &mut ids),
-                Raw::Json(Value::Array(items)) => {
-                    for item in items {
-                        match item {
-                            Value::String(text) => self.class(name, text, labels, &mut ids),
-                            item => self.class_id(name, &Param::json(name, item.clone()), &mut ids),
-                        }
-                    }
+                // A label may itself contain a comma.
+                Raw::Text(text) | Raw::Json(Value::String(text)) if labels.ids(text.trim()).next().is_none() => {
+                    selectors.extend(text.split(',').map(|part| Param::text(name, part)));
                 }
-                Raw::Json(_) => self.class_id(name, param, &mut ids),
+                Raw::Json(Value::Array(items)) => {
+                    selectors.extend(items.iter().map(|item| Param::json(name, item.clone())));
+                }
+                Raw::Text(_) | Raw::Json(_) => selectors.push(param.clone()),
             }
         }
-        any.then_some(ids)
-    }
-
-    fn class_list(&mut self, name: &str, text: &str, labels: &LabelMap, ids: &mut Vec<ClassId>) {
-        // A label may itself contain a comma.
-        if labels.ids(text.trim()).next().is_some() {
-            return self.class(name, text, labels, ids);
+        selectors.retain(|selector| !selector.is_absent());
+        if selectors.len() > MAX_SELECTORS {
+            self.wrong(name, format!("{name} names {} classes; it takes up to {MAX_SELECTORS}.", selectors.len()));
+            return None;
         }
-        for part in text.split(',').filter(|part| !part.trim().is_empty()) {
-            self.class(name, part, labels, ids);
+        let mut ids = Vec::new();
+        for selector in &selectors {
+            match selector.string() {
+                Some(text) => self.class(name, text, labels, &mut ids),
+                None => self.class_id(name, selector, &mut ids),
+            }
         }
+        (!selectors.is_empty()).then_some(ids)
     }
 
     fn class(&mut self, name: &str, text: &str, labels: &LabelMap, ids: &mut Vec<ClassId>) {
+        if self.errors.len() >= MAX_ERRORS {
+            return;
+        }
         let text = text.trim();
         let before = ids.len();
         ids.extend(labels.ids(text));
@@ -509,7 +516,8 @@ impl<'a> Reader<'a> {
         let label = self.single("version_label");
         match (number, label) {
             (None, None) => VersionChoice::Latest,
-            (Some(number), None) => match number.integer() {
+            // Answers give versions as strings, because JavaScript's numbers are too short; so they may come back as such.
+            (Some(number), None) => match number.integer().or_else(|| number.string()?.parse().ok()) {
                 Some(version) if version >= 0 => VersionChoice::Number(version),
                 _ => {
                     self.wrong("version", format!("version is {}; it must be a whole number from 0.", number.shown()));
@@ -661,6 +669,35 @@ mod tests {
             let fault = read(&[Param::json(name, value.clone())]).expect_err("refused");
             assert_eq!(fault.errors()[0].field, name, "{value}");
         }
+    }
+
+    #[test]
+    fn an_empty_list_of_classes_counts_as_absent() {
+        for params in [
+            vec![Param::json("classes", json!([]))],
+            vec![Param::json("classes", json!([""]))],
+            vec![Param::text("classes", ",")],
+            vec![Param::text("classes", ""), Param::text("classes", " , ")],
+        ] {
+            assert_eq!(read(&params).expect("absent").options.only, None, "{params:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_may_come_back_as_it_was_answered() {
+        let wanted = read(&[Param::json("version", json!("9007199254740993"))]).expect("digits");
+        assert_eq!(wanted.version, VersionChoice::Number(9_007_199_254_740_993));
+    }
+
+    #[test]
+    fn hundreds_of_thousands_of_classes_are_refused_by_their_number() {
+        let many = json!(vec![1; 300_000]);
+        let fault =
+            read(&[Param::json("classes", many.clone()), Param::json("exclude_classes", many)]).expect_err("too many");
+        assert!(fault.detail().contains("300000 classes") && fault.detail().contains("up to 256"), "{fault}");
+        let typos = vec!["dgo"; 200];
+        let fault = read(&[Param::json("classes", json!(typos))]).expect_err("typos");
+        assert_eq!(fault.errors().len(), MAX_ERRORS);
     }
 
     #[test]

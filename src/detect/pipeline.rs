@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 
+use crate::admission::{Admission, Admitted};
 use crate::backend::{Call, Prediction};
 use crate::detect::catalog::{Model, Resolved};
 use crate::detect::options::{Options, OrientationPolicy, Wanted};
@@ -27,6 +28,8 @@ pub struct Pipeline {
     pub max_side: u32,
     /// Where the cores are.
     pub workers: Workers,
+    /// How many photos are taken on at once.
+    pub admission: Admission,
 }
 
 /// A photo and what is wanted of it.
@@ -68,8 +71,16 @@ pub struct Answer {
     pub detections: Vec<Detection>,
     /// Where the time went.
     pub timings: Timings,
-    /// The upright pixels, where they were to be kept.
-    pub pixels: Option<Rgb>,
+    /// The pixels, where they were to be kept.
+    pub pixels: Option<Kept>,
+}
+
+/// Pixels that outlive the detection, with their share of the memory for photos.
+#[derive(Debug)]
+pub struct Kept {
+    /// The photo in the frame of all boxes.
+    pub pixels: Rgb,
+    _admitted: Admitted,
 }
 
 /// Where the time went. Waiting for a core counts in the total only.
@@ -108,6 +119,27 @@ struct Attempt {
 /// single file, and not all, so that it does not take every place in the queue.
 const VIEWS_AT_ONCE: usize = 4;
 
+/// One photo on its way to one version of a model.
+struct Asked<'a> {
+    model: &'a Model,
+    /// The version as the request names it; a number where a second attempt must meet the very version.
+    choice: VersionChoice,
+    /// What the choice is taken to stand for.
+    resolved: Arc<Resolved>,
+    photo: Arc<Encoded>,
+    options: &'a Options,
+    keep: Keep,
+    call: &'a Call,
+}
+
+/// What an outcome says about the version that the photo was prepared for.
+enum Verdict {
+    /// The outcome stands, and reads as this version says.
+    Stands(Arc<Resolved>),
+    /// The photo has to be prepared for this version and sent to it.
+    Anew(Arc<Resolved>),
+}
+
 impl Pipeline {
     /// Finds the objects in a photo.
     ///
@@ -121,28 +153,30 @@ impl Pipeline {
             OrientationPolicy::Apply => photo,
             OrientationPolicy::Ignore => photo.as_stored(),
         });
-        let policy = options.orientation;
+        let resolved = model.resolve(&choice, call).await?;
+        let admitted = self.admission.admit(photo.photo().pixels(), call.deadline).await?;
 
-        let mut resolved = model.resolve(&choice, call).await?;
-        let mut attempt = self.attempt(model, &choice, &resolved, &photo, &options, keep, call).await?;
-        // What "latest" or a label stands for may have changed since it was looked up. Where the new version reads
-        // like the old one its answer stands; where it does not, the photo is prepared once more, for the new one.
-        if let Some(current) = current(model, &choice, &resolved, &attempt.outcome, call).await {
-            let answer_stands = attempt.outcome.is_ok() && current.signature == resolved.signature;
-            resolved = current;
-            if !answer_stands {
-                attempt = self.attempt(model, &choice, &resolved, &photo, &options, keep, call).await?;
+        let mut asked = Asked { model, choice, resolved, photo, options: &options, keep, call };
+        let mut attempt = self.attempt(&asked).await?;
+        match asked.verdict(&attempt.outcome).await? {
+            Verdict::Stands(answered) => asked.resolved = answered,
+            Verdict::Anew(current) => {
+                asked.choice = VersionChoice::Number(current.version);
+                asked.resolved = current;
+                attempt = self.attempt(&asked).await?;
+                asked.check_version(&attempt.outcome)?;
             }
         }
+        let Asked { resolved, photo, .. } = asked;
         let Attempt { letterboxes, pixels, decode, prepare, infer, outcome } = attempt;
         let predictions = match outcome {
             Ok(predictions) => predictions,
             Err(fault) => return Err(self.blame(fault, photo, &resolved, call).await),
         };
 
-        let version = predictions.last().map_or(resolved.version, |prediction| prediction.version);
+        let version = resolved.version;
         let labels = model.labels().clone();
-        let tiles = letterboxes.len() - 1;
+        let (tiles, policy) = (letterboxes.len() - 1, options.orientation);
         let interpret = move || {
             let lowest = options.lowest_score();
             let seen = letterboxes.into_iter().zip(predictions).map(|(letterbox, prediction)| {
@@ -162,7 +196,7 @@ impl Pipeline {
             tiles,
             detections,
             timings,
-            pixels,
+            pixels: pixels.map(|pixels| Kept { pixels, _admitted: admitted }),
         })
     }
 
@@ -170,27 +204,19 @@ impl Pipeline {
     ///
     /// # Errors
     /// The photo's own; the model's are the outcome.
-    async fn attempt(
-        &self,
-        model: &Model,
-        choice: &VersionChoice,
-        resolved: &Arc<Resolved>,
-        photo: &Arc<Encoded>,
-        options: &Options,
-        keep: Keep,
-        call: &Call,
-    ) -> Result<Attempt, Fault> {
+    async fn attempt(&self, asked: &Asked<'_>) -> Result<Attempt, Fault> {
+        let Asked { model, choice, resolved, photo, options, keep, call } = asked;
         let side = resolved.adapter.input.side(self.max_side);
         let views = views::plan(photo.photo(), options.region, options.tiles, side)?;
         let job = {
-            let (photo, resolved, max_side) = (Arc::clone(photo), Arc::clone(resolved), self.max_side);
+            let (photo, resolved, keep, max_side) = (Arc::clone(photo), Arc::clone(resolved), *keep, self.max_side);
             move || ready(&photo, &views, &resolved.adapter.input, keep, max_side)
         };
         let Ready { prepared, pixels, decode, prepare } = self.workers.run(call.deadline, job).await?;
         let begin = Instant::now();
         let letterboxes = prepared.iter().map(|prepared| prepared.letterbox).collect();
-        let asked = prepared.into_iter().map(|prepared| model.predict(choice, resolved, prepared.tensor, call));
-        let outcome = futures::stream::iter(asked).buffered(VIEWS_AT_ONCE).try_collect().await;
+        let predicts = prepared.into_iter().map(|prepared| model.predict(choice, resolved, prepared.tensor, call));
+        let outcome = futures::stream::iter(predicts).buffered(VIEWS_AT_ONCE).try_collect().await;
         Ok(Attempt { letterboxes, pixels, decode, prepare, infer: begin.elapsed(), outcome })
     }
 
@@ -229,29 +255,45 @@ fn ready(photo: &Encoded, views: &[View], input: &Input, keep: Keep, max_side: u
     Ok(Ready { prepared, pixels: pixels.filter(|_| keep == Keep::Photo), decode, prepare })
 }
 
-/// The version that the choice stands for now, where it is another than the one the photo was prepared for.
-async fn current(
-    model: &Model,
-    choice: &VersionChoice,
-    resolved: &Arc<Resolved>,
-    outcome: &Result<Vec<Prediction>, Fault>,
-    call: &Call,
-) -> Option<Arc<Resolved>> {
-    let found = match outcome {
-        Ok(predictions) => {
-            let other = predictions.iter().rfind(|prediction| prediction.version != resolved.version)?;
-            let answered = model.resolve(&VersionChoice::Number(other.version), call).await;
-            answered.inspect(|answered| model.remember(choice.clone(), answered))
+impl Asked<'_> {
+    /// What "latest" or a label stands for may have changed since it was looked up, and may differ from host to host for
+    /// a while. Where the version that answered reads like the one expected, its answer stands. Where it does not, or where
+    /// the input was refused, the photo goes once more, to one version by its number.
+    async fn verdict(&self, outcome: &Result<Vec<Prediction>, Fault>) -> Result<Verdict, Fault> {
+        let Self { model, choice, resolved, call, .. } = self;
+        match outcome {
+            Ok(predictions) => {
+                let Some(other) = predictions.iter().rfind(|prediction| prediction.version != resolved.version) else {
+                    return Ok(Verdict::Stands(Arc::clone(resolved)));
+                };
+                let answered = model.resolve(&VersionChoice::Number(other.version), call).await?;
+                model.remember(choice.clone(), &answered);
+                let reads_alike = answered.signature == resolved.signature;
+                Ok(if reads_alike { Verdict::Stands(answered) } else { Verdict::Anew(answered) })
+            }
+            Err(fault) if fault.code() == Code::ModelContract => match model.look_up(choice, call).await {
+                Ok(current)
+                    if !matches!(choice, VersionChoice::Number(_)) || current.signature != resolved.signature =>
+                {
+                    Ok(Verdict::Anew(current))
+                }
+                Ok(_) | Err(_) => Ok(Verdict::Stands(Arc::clone(resolved))),
+            },
+            Err(_) => Ok(Verdict::Stands(Arc::clone(resolved))),
         }
-        Err(fault) if fault.code() == Code::ModelContract => model.look_up(choice, call).await,
-        Err(_) => return None,
-    };
-    match found {
-        Ok(current) if current.version != resolved.version => Some(current),
-        Ok(_) => None,
-        Err(fault) => {
-            tracing::warn!(model = model.name(), %fault, cause = fault.cause_chain(), "cannot look up the version that answered");
-            None
+    }
+
+    /// That the version asked for by its number is the one that answered.
+    fn check_version(&self, outcome: &Result<Vec<Prediction>, Fault>) -> Result<(), Fault> {
+        let predictions = outcome.as_deref().unwrap_or_default();
+        match predictions.iter().find(|prediction| prediction.version != self.resolved.version) {
+            None => Ok(()),
+            Some(other) => {
+                let detail =
+                    format!("Model '{}' answered with another version than it was asked for.", self.model.name());
+                let cause = format!("version {} for version {}", other.version, self.resolved.version);
+                Err(Fault::new(Code::ModelContract, detail).caused_by(cause))
+            }
         }
     }
 }

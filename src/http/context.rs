@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use crate::backend::Call;
 use crate::deadline::Deadline;
-use crate::fault::{Code, Fault};
+use crate::fault::Fault;
 use crate::http::Service;
 use crate::http::problem;
 use crate::request_id::RequestId;
@@ -65,6 +65,5 @@ pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     let text =
         panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
     let fault = Fault::internal(format!("panic: {}", text.as_deref().unwrap_or("of an unknown kind")));
-    debug_assert_eq!(fault.code(), Code::Internal);
     fault.into_response()
 }

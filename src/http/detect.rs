@@ -94,13 +94,15 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
         Some(name) => service.catalog.find(name)?,
         None => service.catalog.default_model(),
     };
-    let wanted = Wanted::read(&upload.params, service.defaults, model.labels())?;
+    let Upload { image, params } = upload;
+    let (defaults, labels) = (service.defaults, model.labels().clone());
+    let wanted = pipeline.workers.run(call.deadline, move || Wanted::read(&params, defaults, &labels)).await?;
     let normalized = wanted.options.normalized;
     let keep = match form {
         Answer::Json => Keep::Nothing,
         Answer::Picture(_) => Keep::Photo,
     };
-    let answer = pipeline.detect(model, Job { image: upload.image, wanted, keep }, &call).await?;
+    let answer = pipeline.detect(model, Job { image, wanted, keep }, &call).await?;
 
     let version = HeaderValue::from(answer.version);
     let mut response = match form {
@@ -110,10 +112,10 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
         }
         Answer::Picture(picture) => {
             let detect::Answer { pixels, detections, .. } = answer;
-            let mut photo = pixels.ok_or_else(|| Fault::internal("the photo was not kept"))?;
+            let mut kept = pixels.ok_or_else(|| Fault::internal("the photo was not kept"))?;
             let drawing = move || {
-                draw::boxes(&mut photo, &tags(&detections));
-                encode::encode(&photo, picture)
+                draw::boxes(&mut kept.pixels, &tags(&detections));
+                encode::encode(&kept.pixels, picture)
             };
             let file = pipeline.workers.run(call.deadline, drawing).await?;
             ([(header::CONTENT_TYPE, picture.media_type())], file).into_response()

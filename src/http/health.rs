@@ -43,7 +43,7 @@ pub(super) async fn readyz(
 ) -> Result<Json<Ready>, Fault> {
     call.deadline = call.deadline.at_most(PROBE_TIME);
     let model = service.catalog.default_model();
-    let resolved = model.ready(&call).await?;
+    let resolved = model.ready(&call, service.request_timeout).await?;
     Ok(Json(Ready { status: "ready", model: model.name().to_owned(), version: resolved.version.to_string() }))
 }
 

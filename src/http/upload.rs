@@ -18,12 +18,13 @@ use futures::StreamExt;
 use mime::Mime;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::backend::Call;
 use crate::deadline::Deadline;
 use crate::detect::{NAMES, Param};
 use crate::fault::{Code, Fault};
-use crate::image::{Format, Limits};
+use crate::image::Limits;
 use crate::workers::Workers;
 
 /// The part and the field that hold the photo.
@@ -72,7 +73,7 @@ impl Upload {
         let form = match Form::of(&parts.headers) {
             Ok(form) => form,
             Err(fault) => {
-                drain(&mut body, &parts.headers, 0).await;
+                drain(&mut body, &parts.headers, 0, call.deadline).await;
                 return Err(fault);
             }
         };
@@ -80,9 +81,8 @@ impl Upload {
         let bytes = read(body, &parts.headers, form.limit(limits), limits, call.deadline).await?;
         let (image, more) = match form {
             Form::Raw => (bytes, Vec::new()),
-            Form::Unsaid(found) if !bytes.is_empty() && Format::sniff(&bytes).is_none() => {
-                return Err(unsupported(&found));
-            }
+            // Text is a form of some other kind; anything else is a file, and is named by what it is.
+            Form::Unsaid(found) if !bytes.is_empty() && is_text(&bytes) => return Err(unsupported(&found)),
             Form::Unsaid(_) => (bytes, Vec::new()),
             Form::Json => workers.run(call.deadline, move || json(&bytes)).await?,
             Form::Multipart { boundary } => {
@@ -100,19 +100,13 @@ impl Form {
             return Ok(Self::Unsaid("no Content-Type".to_owned()));
         };
         let shown = || String::from_utf8_lossy(value.as_bytes()).chars().take(100).collect::<String>();
+        if let Some(text) = value.to_str().ok().filter(|text| is_multipart(text)) {
+            let detail = "Content-Type multipart/form-data names no boundary. Let the HTTP client write this header.";
+            let boundary = boundary(text).ok_or_else(|| Fault::new(Code::InvalidMultipart, detail))?;
+            return Ok(Self::Multipart { boundary });
+        }
         let mime: Mime = value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| unsupported(&shown()))?;
         match (mime.type_().as_str(), mime.subtype().as_str(), mime.suffix().map(|suffix| suffix.as_str())) {
-            ("multipart", "form-data", _) => {
-                let text = value.to_str().expect("parsed as text above");
-                let boundary = multer::parse_boundary(text).map_err(|error| {
-                    Fault::new(
-                        Code::InvalidMultipart,
-                        "Content-Type multipart/form-data names no boundary. Let the HTTP client write this header.",
-                    )
-                    .caused_by(error)
-                })?;
-                Ok(Self::Multipart { boundary })
-            }
             ("application", "json", _) | ("application", _, Some("json")) => Ok(Self::Json),
             ("image", _, _) | ("application", "octet-stream", _) => Ok(Self::Raw),
             // What curl sends with --data-binary unless told otherwise.
@@ -126,8 +120,9 @@ impl Form {
         match self {
             Self::Raw | Self::Unsaid(_) => limits.max_bytes,
             Self::Multipart { .. } => limits.max_bytes + ROOM_BESIDE_IMAGE,
-            // Base64 is four thirds, and line breaks every 64 characters are tolerated.
-            Self::Json => limits.max_bytes / 3 * 4 + limits.max_bytes / 24 + ROOM_BESIDE_IMAGE,
+            // Base64 is four thirds. A line break after every 64 characters is up to four more in JSON, and some encoders
+            // escape every slash.
+            Self::Json => limits.max_bytes / 3 * 4 + limits.max_bytes / 8 + ROOM_BESIDE_IMAGE,
         }
     }
 }
@@ -154,7 +149,7 @@ async fn read(
 ) -> Result<Bytes, Fault> {
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if let Some(declared) = declared.filter(|&declared| declared > limit as u64) {
-        drain(&mut body, headers, 0).await;
+        drain(&mut body, headers, 0, deadline).await;
         return Err(too_large(&format!("{declared} bytes"), limits));
     }
     // Room is taken as bytes arrive: a declared length is only a promise.
@@ -173,7 +168,7 @@ async fn read(
             Some(Ok(chunk)) if bytes.len() + chunk.len() > limit => {
                 let seen = bytes.len() + chunk.len();
                 drop(bytes);
-                drain(&mut Body::from_stream(stream), headers, seen).await;
+                drain(&mut Body::from_stream(stream), headers, seen, deadline).await;
                 return Err(too_large(&format!("more than {limit} bytes"), limits));
             }
             Some(Ok(chunk)) if bytes.is_empty() => {
@@ -199,7 +194,7 @@ fn too_large(found: &str, limits: &Limits) -> Fault {
 }
 
 /// Reads and drops the rest of a body that is refused. A client that waits for 100 Continue has not sent it.
-async fn drain(body: &mut Body, headers: &HeaderMap, seen: usize) {
+async fn drain(body: &mut Body, headers: &HeaderMap, seen: usize, deadline: Deadline) {
     if headers.contains_key(header::EXPECT) {
         return;
     }
@@ -214,7 +209,7 @@ async fn drain(body: &mut Body, headers: &HeaderMap, seen: usize) {
         }
     };
     // Whether it ended or not, the answer is the same.
-    let _ = Deadline::after(DRAIN_TIME).bound(rest).await;
+    let _ = deadline.at_most(DRAIN_TIME).bound(rest).await;
 }
 
 /// The photo and the options of a form.
@@ -224,7 +219,7 @@ async fn multipart(body: Bytes, boundary: String) -> Result<(Bytes, Vec<Param>),
     };
     let stream = futures::stream::once(std::future::ready(Ok::<_, std::convert::Infallible>(body)));
     let mut form = multer::Multipart::new(stream, boundary);
-    let (mut image, mut params, mut names) = (None, Vec::new(), Vec::new());
+    let (mut image, mut params, mut names, mut beside) = (None, Vec::new(), Vec::new(), 0);
     while let Some(part) = form.next_field().await.map_err(malformed)? {
         if names.len() == MAX_PARTS {
             return Err(Fault::new(Code::InvalidMultipart, format!("The form has more than {MAX_PARTS} parts.")));
@@ -233,6 +228,10 @@ async fn multipart(body: Bytes, boundary: String) -> Result<(Bytes, Vec<Param>),
         let is_file = part.file_name().is_some();
         names.push(if name.is_empty() { "(unnamed)".to_owned() } else { name.chars().take(60).collect() });
         let content = part.bytes().await.map_err(malformed)?;
+        if name != IMAGE {
+            beside += content.len();
+            check_beside(beside)?;
+        }
         if name == IMAGE {
             if image.replace(content).is_some() {
                 return Err(Fault::new(
@@ -261,6 +260,32 @@ async fn multipart(body: Bytes, boundary: String) -> Result<(Bytes, Vec<Param>),
     }
 }
 
+/// Options are small; without a bound of their own they could be as large as a photo, and many times that once parsed.
+fn check_beside(bytes: usize) -> Result<(), Fault> {
+    if bytes <= ROOM_BESIDE_IMAGE {
+        return Ok(());
+    }
+    let detail = format!("The options beside the image have more than {ROOM_BESIDE_IMAGE} bytes.");
+    Err(Fault::new(Code::PayloadTooLarge, detail).with("max_bytes", ROOM_BESIDE_IMAGE))
+}
+
+/// Whether the body begins like text and not like a file.
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.iter().take(64).all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
+}
+
+fn is_multipart(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("multipart/form-data"))
+}
+
+/// The boundary of a form, quoted or not: some libraries send characters without quotes that would need them.
+fn boundary(content_type: &str) -> Option<String> {
+    let parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.trim().split_once('='));
+    let (_, value) = parameters.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("boundary"))?;
+    let value = value.trim().trim_matches('"');
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
 /// The photo and the options of a JSON object.
 fn json(body: &[u8]) -> Result<(Bytes, Vec<Param>), Fault> {
     if body.iter().all(u8::is_ascii_whitespace) {
@@ -273,7 +298,14 @@ fn json(body: &[u8]) -> Result<(Bytes, Vec<Param>), Fault> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let object = Object.deserialize(&mut deserializer).map_err(malformed)?;
     deserializer.end().map_err(malformed)?;
-    let params = object.options.into_iter().map(|(name, value)| Param::json(name, value)).collect();
+    check_beside(object.options.iter().map(|(name, value)| name.len() + value.get().len()).sum())?;
+    let mut params = Vec::with_capacity(object.options.len());
+    for (name, value) in object.options {
+        // An option that does not exist is refused by its name, whatever its value.
+        let is_known = NAMES.contains(&name.as_str());
+        let value = if is_known { serde_json::from_str(value.get()).map_err(malformed)? } else { Value::Null };
+        params.push(Param::json(name, value));
+    }
     match object.image {
         Some(text) if !text.trim().is_empty() => Ok((base64(&text)?, params)),
         Some(_) => Err(Fault::new(Code::MissingImage, "Field `image` is empty.")),
@@ -287,7 +319,7 @@ struct Object;
 #[derive(Default)]
 struct Fields<'de> {
     image: Option<Cow<'de, str>>,
-    options: Vec<(String, Value)>,
+    options: Vec<(String, &'de RawValue)>,
 }
 
 impl<'de> DeserializeSeed<'de> for Object {
@@ -446,8 +478,24 @@ mod tests {
             let fault = json(body).expect_err("refused");
             assert_eq!(fault.code(), code, "{}", String::from_utf8_lossy(body));
         }
-        let deep = format!("{{\"image\": \"AQID\", \"classes\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        let deep = format!("{{\"image\": \"AQID\", \"classes\": {}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
         assert_eq!(json(deep.as_bytes()).expect_err("too deep").code(), Code::InvalidJson);
+        let large = format!("{{\"image\": \"AQID\", \"zzz\": [0{}]}}", ",0".repeat(100_000));
+        assert_eq!(json(large.as_bytes()).expect_err("too large").code(), Code::PayloadTooLarge);
+    }
+
+    #[test]
+    fn boundaries_are_read_as_libraries_write_them() {
+        for (content_type, expected) in [
+            ("multipart/form-data; boundary=abc", Some("abc")),
+            ("Multipart/Form-Data; charset=utf-8; Boundary=\"a b\"", Some("a b")),
+            ("multipart/form-data; boundary=----=_P", Some("----=_P")),
+            ("multipart/form-data", None),
+            ("multipart/form-data; boundary=", None),
+        ] {
+            assert!(is_multipart(content_type));
+            assert_eq!(boundary(content_type).as_deref(), expected, "{content_type}");
+        }
     }
 
     fn form(body: &str) -> Result<(Bytes, Vec<Param>), Fault> {

@@ -17,6 +17,22 @@ pub struct Input {
 }
 
 impl Input {
+    /// A grey picture in this input's form, for a Predict whose answer does not matter. An open size becomes 64 x 64.
+    ///
+    /// # Errors
+    /// None for a size that an adapter accepts.
+    pub fn blank(&self) -> Result<Prepared, Fault> {
+        let size = match &self.form {
+            Form::Pixels(Pixels { canvas: CanvasSize::Fixed(size), .. }) => *size,
+            Form::Pixels(_) | Form::Encoded => Size::new(64, 64),
+        };
+        let (grey, view) = (Rgb::filled(size, [128; 3]), View::whole(size));
+        match &self.form {
+            Form::Encoded => encoded(&grey, view, 64),
+            Form::Pixels(pixels) => Ok(pixels.prepare(&grey, view, 64)),
+        }
+    }
+
     /// The longest side that the model sees; `max_side` where it leaves the size open.
     pub fn side(&self, max_side: u32) -> u32 {
         match &self.form {
@@ -116,15 +132,6 @@ impl Pixels {
         Prepared { tensor: self.tensor(&canvas), letterbox }
     }
 
-    /// A grey picture of this input's size, for a Predict whose answer does not matter. An open size becomes 64 x 64.
-    pub fn blank(&self) -> Tensor {
-        let size = match self.canvas {
-            CanvasSize::Fixed(size) => size,
-            CanvasSize::OfThePhoto => Size::new(64, 64),
-        };
-        self.tensor(&Rgb::filled(size, [128; 3]))
-    }
-
     fn tensor(&self, canvas: &Rgb) -> Tensor {
         let Size { width, height } = canvas.size();
         let (width, height) = (width as usize, height as usize);
@@ -191,11 +198,6 @@ pub fn encoded(photo: &Rgb, view: View, max_side: u32) -> Result<Prepared, Fault
 /// A whole encoded picture as a string tensor `[1]`.
 fn file_tensor(file: Bytes) -> Tensor {
     Tensor::new(vec![1], Values::String(vec![file])).expect("one string fills [1]")
-}
-
-/// A small grey JPEG, for a Predict whose answer does not matter.
-pub fn blank_encoded() -> Result<Tensor, Fault> {
-    Ok(file_tensor(encode::for_model(&Rgb::filled(Size::new(64, 64), [128; 3]))?))
 }
 
 #[cfg(test)]

@@ -78,6 +78,14 @@ fn detect_writes_annotated_pictures() {
     assert!(run(&["detect", "chelsea.png", "coffee.png", "--annotated", many.to_str().unwrap()]).status.success());
     assert_eq!(image::image_dimensions(many.join("coffee.png.jpg")).unwrap(), (600, 400));
     assert!(many.join("chelsea.png.jpg").is_file());
+
+    // One photo into a folder, and two of one name.
+    let one = format!("{}/", folder.path().join("one").display());
+    assert!(run(&["detect", "chelsea.png", "--annotated", &one]).status.success());
+    assert!(Path::new(&one).join("chelsea.png.jpg").is_file());
+    let twins = folder.path().join("twins");
+    assert!(run(&["detect", "chelsea.png", "./chelsea.png", "--annotated", twins.to_str().unwrap()]).status.success());
+    assert!(twins.join("chelsea.png.jpg").is_file() && twins.join("chelsea.png.2.jpg").is_file());
 }
 
 #[test]

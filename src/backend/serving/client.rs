@@ -49,8 +49,9 @@ impl Serving {
             .max_decoding_message_size(self.settings.max_answer_bytes)
     }
 
-    /// Asks one host after the other until one can be reached, within the deadline. All calls here only read, so a
-    /// call that may have been carried out is safe to repeat.
+    /// Asks one host after the other until one can answer, within the deadline. All calls here only read, so a call that
+    /// may have been carried out is safe to repeat. Hosts may differ in the versions they have loaded, so one that lacks
+    /// the version is passed over like one that cannot be reached.
     async fn ask<A, B, F>(
         &self,
         target: &Target,
@@ -62,7 +63,7 @@ impl Serving {
         A: Clone,
         F: Future<Output = Result<Response<B>, Status>>,
     {
-        let mut unreachable = None;
+        let mut refused: Option<Fault> = None;
         for lease in self.pool.leases() {
             if call.deadline.passed() {
                 return Err(status::deadline_passed(target));
@@ -73,18 +74,26 @@ impl Serving {
             request.metadata_mut().insert("x-request-id", id);
             let answer = call.deadline.bound(send(lease.channel(), request)).await;
             match answer.map_err(|_| status::deadline_passed(target))? {
-                Ok(answer) => return Ok(answer.into_inner()),
+                Ok(answer) => {
+                    lease.reached(true);
+                    return Ok(answer.into_inner());
+                }
                 Err(refusal) => {
                     let fault = status::fault(refusal, target);
-                    if fault.code() != Code::ModelUnavailable {
-                        return Err(fault);
+                    lease.reached(fault.code() != Code::ModelUnavailable);
+                    match fault.code() {
+                        Code::ModelUnavailable | Code::Overloaded | Code::UnknownVersion => {}
+                        _ => return Err(fault),
                     }
-                    tracing::debug!(host = %lease.address(), cause = fault.cause_chain(), "host unavailable");
-                    unreachable = Some(fault);
+                    tracing::debug!(host = %lease.address(), cause = fault.cause_chain(), "host passed over");
+                    // Of several reasons, one that says the model is there weighs more than a host that is not.
+                    if refused.as_ref().is_none_or(|known| known.code() == Code::ModelUnavailable) {
+                        refused = Some(fault);
+                    }
                 }
             }
         }
-        Err(unreachable.unwrap_or_else(|| Fault::internal("no address of a model server is configured")))
+        Err(refused.unwrap_or_else(|| Fault::internal("no address of a model server is configured")))
     }
 
     /// An answer that no TensorFlow Serving gives.
@@ -144,21 +153,34 @@ impl Backend for Serving {
             inputs: HashMap::from([(key, wire::encode(tensor))]),
             output_filter: outputs,
         };
+        let (found, limit) = (request.encoded_len(), self.settings.max_request_bytes);
+        if found > limit {
+            let detail = format!(
+                "The request for model '{}' has {found} bytes; this service sends up to {limit} (--serving-max-request-bytes). A smaller --max-side makes it smaller.",
+                target.model
+            );
+            return Err(Fault::new(Code::ModelContract, detail));
+        }
+        let wanted = request.output_filter.clone();
         let send = |channel, request| {
             let mut client = self.prediction(channel);
             async move { client.predict(request).await }
         };
-        let answer = self.ask(&target, call, request, send).await?;
+        let mut answer = self.ask(&target, call, request, send).await?;
         let version =
             answered_version(answer.model_spec.as_ref()).ok_or_else(|| self.broken("Predict names no version"))?;
-        // An element takes at least four bytes once it is read, so this bounds memory by the same setting.
-        let limit = self.settings.max_answer_bytes / size_of::<f32>();
-        let outputs = answer.outputs.iter().map(|(key, message)| {
+        // What was not asked for is not read. A message of a few bytes may declare tensors of any size, so all of them
+        // together are bounded by what the answer may have as bytes.
+        let mut room = self.settings.max_answer_bytes / size_of::<f32>();
+        let mut outputs = Vec::with_capacity(wanted.len());
+        for key in wanted {
+            let Some(message) = answer.outputs.remove(&key) else { continue };
             let tensor =
-                wire::decode(message, limit).map_err(|error| self.broken(&format!("output '{key}': {error}")))?;
-            Ok((key.clone(), tensor))
-        });
-        Ok(Prediction { version, outputs: outputs.collect::<Result<_, Fault>>()? })
+                wire::decode(&message, room).map_err(|error| self.broken(&format!("output '{key}': {error}")))?;
+            room -= tensor.len();
+            outputs.push((key, tensor));
+        }
+        Ok(Prediction { version, outputs: outputs.into_iter().collect() })
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tonic::transport::{Channel, Endpoint};
 
@@ -30,6 +30,10 @@ impl FromStr for Address {
             return Err(wrong("its scheme is not http"));
         }
         let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
+        if authority.as_str().contains('@') {
+            let found = "an address with a user name".to_owned();
+            return Err(AddressError { found, reason: "it may hold a password, and addresses are logged" });
+        }
         if authority.port_u16().is_none() {
             return Err(wrong("it names no port"));
         }
@@ -83,7 +87,12 @@ struct Host {
     channels: Vec<Channel>,
     in_flight: AtomicUsize,
     turn: AtomicUsize,
+    failed: Mutex<Option<Instant>>,
 }
+
+/// How long a host that could not be reached comes last: a host that swallows packets costs whoever meets it the whole
+/// connect timeout.
+const AVOIDED: Duration = Duration::from_secs(5);
 
 /// A channel in use; the call counts as in flight until this is dropped.
 #[derive(Debug)]
@@ -104,8 +113,8 @@ impl Pool {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut hosts = self.hosts.clone();
         hosts.rotate_left(turn % self.hosts.len().max(1));
-        // Stable: hosts with equal load keep the order of the turn.
-        hosts.sort_by_key(|host| host.in_flight.load(Ordering::Relaxed));
+        // Stable: hosts with equal load keep the order of the turn. Each key is read once: others change it meanwhile.
+        hosts.sort_by_cached_key(|host| (host.failed_lately(), host.in_flight.load(Ordering::Relaxed)));
         hosts.into_iter().map(Lease::new)
     }
 
@@ -129,7 +138,11 @@ impl Host {
                 .connect_lazy()
         };
         let channels = (0..settings.channels.max(1)).map(channel).collect();
-        Self { address, channels, in_flight: AtomicUsize::new(0), turn: AtomicUsize::new(0) }
+        Self { address, channels, in_flight: AtomicUsize::new(0), turn: AtomicUsize::new(0), failed: Mutex::new(None) }
+    }
+
+    fn failed_lately(&self) -> bool {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|failed| failed.elapsed() < AVOIDED)
     }
 }
 
@@ -143,6 +156,12 @@ impl Lease {
 
     pub(super) fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+
+    /// Notes whether the host could be reached.
+    pub(super) fn reached(&self, reached: bool) {
+        let failed = (!reached).then(Instant::now);
+        *self.host.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -169,6 +188,7 @@ mod tests {
             ("https://tf:8500", "its scheme is not http"),
             ("http://tf", "it names no port"),
             ("http://tf:8500/v1", "it has a path"),
+            ("http://me:secret@tf:8500", "it may hold a password"),
             ("", "it is not a URI"),
         ] {
             let error = text.parse::<Address>().expect_err(text).to_string();
@@ -191,5 +211,9 @@ mod tests {
             let next = pool.leases().next().expect("two hosts");
             assert_ne!(next.address(), busy.address());
         }
+        let failing = pool.leases().next().expect("two hosts");
+        failing.reached(false);
+        let failing = failing.address().clone();
+        assert_eq!(pool.leases().last().expect("two hosts").address(), &failing, "whatever its load");
     }
 }

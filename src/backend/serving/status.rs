@@ -36,7 +36,7 @@ pub(super) fn fault(status: Status, target: &Target) -> Fault {
         Grpc::Cancelled | Grpc::Unknown | Grpc::Internal if status.source().is_some() => {
             unavailable(format!("The connection to the model server for '{model}' broke."))
         }
-        Grpc::OutOfRange => contract(format!(
+        Grpc::OutOfRange if text.contains("message length too large") => contract(format!(
             "The answer of model '{model}' is larger than this service accepts (--serving-max-answer-bytes)."
         )),
         Grpc::Unimplemented => contract(format!(
@@ -53,6 +53,7 @@ pub(super) fn fault(status: Status, target: &Target) -> Fault {
         | Grpc::ResourceExhausted
         | Grpc::FailedPrecondition
         | Grpc::Aborted
+        | Grpc::OutOfRange
         | Grpc::Internal
         | Grpc::DataLoss => contract(format!("The model server refused the request for model '{model}'.")),
     };

@@ -20,7 +20,7 @@ pub(super) const CODEC: Codec = Codec {
     media_type: "image/jpeg",
     magic: &[&[(0, b"\xff\xd8\xff")]],
     header: |bytes| read_frame(bytes).map(|frame| frame.header),
-    complete: |bytes| count_scans(bytes).is_ok(),
+    complete: |bytes| count_scans(bytes).is_ok_and(|scans| scans <= MAX_SCANS),
     decode,
 };
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser;
@@ -47,7 +48,7 @@ impl Spotter {
             let stop = async {
                 let _ = stopped.await;
             };
-            listening.serve(stop).await.unwrap();
+            listening.serve(stop, Duration::from_secs(60)).await.unwrap();
         });
         let client = Client::builder().no_proxy().build().unwrap();
         Self { address, client, stop: Some(stop), task }
