@@ -65,7 +65,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     class_agnostic: bool,
 
-    /// Look only inside this part of the photo: x_min,y_min,x_max,y_max
+    /// Look only inside this part of the photo: `x_min,y_min,x_max,y_max`
     #[arg(long, value_name = "PIXELS")]
     region: Option<String>,
 

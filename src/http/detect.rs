@@ -212,6 +212,12 @@ struct MultipartUpload {
     /// Adds `box_normalized`.
     #[schema(example = false, nullable = false)]
     normalized: Option<bool>,
+    /// A version of the model, by number.
+    #[schema(value_type = Option<String>, example = "", nullable = false)]
+    version: Option<i64>,
+    /// A version of the model, by label.
+    #[schema(example = "", nullable = false)]
+    version_label: Option<String>,
 }
 
 /// The photo as base64, and options.
@@ -267,9 +273,15 @@ enum OrientationChoice {
 
 /// A class by its label or by its id.
 #[derive(ToSchema)]
-#[schema(value_type = String, example = "cat")]
+#[schema(example = "cat")]
+#[serde(untagged)]
 #[allow(dead_code, reason = "documentation")]
-struct ClassSelector(String);
+enum ClassSelector {
+    /// Its label.
+    Label(String),
+    /// Its id.
+    Id(i64),
+}
 
 /// The bytes of an image file.
 #[derive(ToSchema)]

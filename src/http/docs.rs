@@ -60,6 +60,10 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(models::labels))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz));
+    let components = router.get_openapi_mut().components.get_or_insert_default();
+    for code in [Code::NotFound, Code::MethodNotAllowed] {
+        components.responses.insert(code.slug(), RefOr::T(problem_response(&[code])));
+    }
     for item in router.get_openapi_mut().paths.paths.values_mut() {
         for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
             add_request_example(operation);
@@ -125,14 +129,18 @@ fn add_problems(operation: &mut Operation) {
         by_status.entry(code.row().status).or_default().push(code);
     }
     for (status, codes) in by_status {
-        let names: Vec<_> = codes.iter().map(|code| format!("`{}`: {}", code.name(), code.row().title)).collect();
-        let mut content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
-        for code in codes {
-            content = content.examples_from_iter([(code.name(), example(code))]);
-        }
-        let response = ResponseBuilder::new().description(names.join("; ")).content(MEDIA_TYPE, content.build());
-        operation.responses.responses.insert(status.to_string(), RefOr::T(response.build()));
+        operation.responses.responses.insert(status.to_string(), RefOr::T(problem_response(&codes)));
     }
+}
+
+/// A response with one example a code.
+fn problem_response(codes: &[Code]) -> Response {
+    let names: Vec<_> = codes.iter().map(|code| format!("`{}`: {}", code.name(), code.row().title)).collect();
+    let mut content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
+    for &code in codes {
+        content = content.examples_from_iter([(code.name(), example(code))]);
+    }
+    ResponseBuilder::new().description(names.join("; ")).content(MEDIA_TYPE, content.build()).build()
 }
 
 fn example(code: Code) -> Example {

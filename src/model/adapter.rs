@@ -206,10 +206,13 @@ fn fixed_picture(spec: &TensorSpec) -> Option<(Layout, Size)> {
     }
 }
 
-/// A size that a picture can have.
+/// The longest side of a canvas, far above any detector's: a signature must not make this service allocate at will.
+const MAX_CANVAS_SIDE: usize = 8_192;
+
+/// A size that a canvas can have.
 fn size(width: usize, height: usize) -> Option<Size> {
-    let size = Size::new(u32::try_from(width).ok()?, u32::try_from(height).ok()?);
-    (size.pixels() > 0).then_some(size)
+    let fits = |side: usize| (1..=MAX_CANVAS_SIDE).contains(&side);
+    (fits(width) && fits(height)).then(|| Size::new(width as u32, height as u32))
 }
 
 /// The cells of a detector's grid at one stride, row by row: `(column, row)`.

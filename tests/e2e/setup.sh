@@ -19,6 +19,14 @@ fail() {
     exit 1
 }
 
+# Whether Debian packages can be installed here.
+apt_get() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+install_debian() {
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@" >/dev/null
+}
+
 # The pinned NumPy needs 3.11, and TensorFlow 2.21 has no wheel above 3.13.
 fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
 
@@ -31,15 +39,30 @@ find_python() {
             return
         fi
     done
-    fail "Python 3.11, 3.12 or 3.13 is needed; ${candidates[0]} is '$("${candidates[0]}" --version 2>/dev/null || echo not there)'." \
+    return 1
+}
+
+need_python() {
+    find_python && return
+    if [ -z "${PYTHON:-}" ] && apt_get; then
+        say "installing Debian's python3 and python3-venv" >&2
+        install_debian python3 python3-venv >&2
+        hash -r
+        find_python && return
+    fi
+    fail "Python 3.11, 3.12 or 3.13 is needed; python3 is '$(python3 --version 2>/dev/null || echo not there)'." \
         "Install one of them or name it: PYTHON=/path/to/python3.11 $0"
 }
 
 make_venv() {
     local python
-    python=$(find_python)
+    python=$(need_python)
     say "building $venv with $("$python" --version) (about 1.8 GB, a minute or two)"
-    "$python" -m venv --clear "$venv" ||
+    if ! "$python" -m venv --clear "$venv" 2>/dev/null && apt_get; then
+        say "installing Debian's python3-venv"
+        install_debian python3-venv
+    fi
+    [ -x "$venv/bin/pip" ] || "$python" -m venv --clear "$venv" ||
         fail "'$python -m venv' failed. On Debian and Ubuntu: apt-get install python3-venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$requirements"
     # Written last, so that an interrupted run starts over.
@@ -56,10 +79,9 @@ fi
 
 if [ -x /usr/bin/chromium ]; then
     say "/usr/bin/chromium is there"
-elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+elif apt_get; then
     say "installing Debian's chromium"
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >/dev/null
+    install_debian chromium
 else
     fail "/usr/bin/chromium is missing, and installing it takes root: apt-get install chromium"
 fi

@@ -30,7 +30,7 @@ BUILD_SECONDS = 1500
 def fresh_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a clone would hold: the files git knows of, and nothing that was built."""
     copy = tmp_path_factory.mktemp("readme") / "spotter"
-    listing = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listing = ["git", "-C", str(ROOT), "ls-files", "--cached", "-z"]
     for name in filter(None, subprocess.check_output(listing, text=True).split("\0")):
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)

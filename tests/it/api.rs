@@ -150,16 +150,6 @@ async fn the_callers_request_id_comes_back_and_an_unfit_one_is_replaced() {
     assert_eq!(body["request_id"], "my-id-8");
 }
 
-#[tokio::test]
-async fn requests_in_flight_are_finished_when_the_service_stops() {
-    let spotter = Spotter::start(&[]).await;
-    let upload = spotter.upload("/v1/detect", photo("chelsea.png"));
-    let response = upload.await;
-    assert_eq!(response.status(), 200);
-    drop(response);
-    spotter.stop().await;
-}
-
 async fn json_of(request: reqwest::RequestBuilder) -> Value {
     let response = request.send().await.unwrap();
     let status = response.status();

@@ -75,6 +75,16 @@ async fn files_that_are_no_photo() {
     assert!(body["detail"].as_str().unwrap().contains("AVIF"), "{body}");
     problem(post(Bytes::from_static(b"hello")), 415, "UNSUPPORTED_IMAGE_FORMAT").await;
 
+    // Also as curl sends a file unless told otherwise, and without any type.
+    let heic = Bytes::from_static(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic");
+    for request in [
+        spotter.post("/v1/detect").header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(heic.clone()),
+        spotter.post("/v1/detect").body(heic),
+    ] {
+        let body = problem(request, 415, "UNSUPPORTED_IMAGE_FORMAT").await;
+        assert!(body["detail"].as_str().unwrap().contains("HEIC"), "{body}");
+    }
+
     let whole = photo("chelsea.png");
     problem(post(whole.slice(..whole.len() / 2)), 422, "UNREADABLE_IMAGE").await;
     problem(post(whole.slice(..12)), 422, "UNREADABLE_IMAGE").await;

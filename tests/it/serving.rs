@@ -407,18 +407,109 @@ async fn bad_photos_cost_the_model_server_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_cancels_the_call() {
+async fn a_client_that_goes_away_cancels_the_call_at_the_model_server() {
     let serving = ScriptedServing::start(Script::image_tensor()).await;
     let spotter = behind(&serving, &[]).await;
     spotter.detect("/v1/detect", photo("chelsea.png")).await;
     serving.change(|script| script.hang = true);
     let before = serving.received(|received| received.predicts.len());
     let request = tokio::spawn(upload(&spotter).send());
-    while serving.received(|received| received.predicts.len()) == before {
-        tokio::task::yield_now().await;
-    }
+    serving.until(|received| received.predicts.len() > before).await;
+    assert_eq!(serving.received(|received| received.cancelled), 0);
     request.abort();
     assert!(request.await.unwrap_err().is_cancelled());
-    // The service is idle again: it stops without waiting for the call's deadline of thirty seconds.
-    tokio::time::timeout(Duration::from_secs(10), spotter.stop()).await.expect("nothing is in flight any more");
+    tokio::time::timeout(Duration::from_secs(10), serving.until(|received| received.cancelled == 1))
+        .await
+        .expect("the call is cancelled long before its deadline of thirty seconds");
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_while_the_service_stops() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let spotter = behind(&serving, &[]).await;
+    spotter.detect("/v1/detect", photo("chelsea.png")).await;
+    serving.change(|script| script.hang = true);
+    let before = serving.received(|received| received.predicts.len());
+    let request = tokio::spawn(upload(&spotter).header("connection", "close").send());
+    serving.until(|received| received.predicts.len() > before).await;
+    let stopping = tokio::spawn(spotter.stop());
+    serving.release();
+    assert_eq!(request.await.unwrap().unwrap().status(), 200);
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_of_every_call_have_their_problem_and_no_words_of_the_server() {
+    for (refusal, status, code) in [
+        (Status::unavailable("secret"), 503, "MODEL_UNAVAILABLE"),
+        (Status::not_found("Servable not found for request: Latest(model) secret"), 503, "MODEL_UNAVAILABLE"),
+        (Status::invalid_argument("Metadata field secret is not supported"), 502, "MODEL_CONTRACT"),
+        (Status::deadline_exceeded("secret"), 504, "MODEL_DEADLINE"),
+    ] {
+        let serving = ScriptedServing::start(Script::image_tensor()).await;
+        serving.change(|script| script.refuse = Some(refusal));
+        let spotter = behind(&serving, &[]).await;
+        for request in [upload(&spotter), spotter.get("/v1/models/model"), spotter.get("/readyz")] {
+            let body = problem(request, status, code).await;
+            assert!(!body.to_string().contains("secret"), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn hosts_with_different_versions_answer_every_photo() {
+    let old = ScriptedServing::start(Script::image_tensor()).await;
+    let strings = Script::detector("image_bytes", DataType::DtString, &[-1]);
+    let new = ScriptedServing::start(Script { version: 4, ..strings }).await;
+    for (host, key) in [(&old, "input_tensor"), (&new, "image_bytes")] {
+        host.change(|script| {
+            script.predict = Arc::new(move |request| match request.inputs.get(key) {
+                Some(_) => Ok(cat_and_dog()),
+                None => Err(Status::invalid_argument("Signature input alias not found in request")),
+            });
+        });
+    }
+    let both = format!("{},{}", old.url(), new.url());
+    let spotter = Spotter::start(&["--serving", &both, "--labels", "coco"]).await;
+    for _ in 0..8 {
+        let body = spotter.detect("/v1/detect", photo("chelsea.png")).await;
+        assert_eq!(body["detections"][0]["label"], "cat");
+        for version in ["3", "4"] {
+            let body = spotter.detect(&format!("/v1/detect?version={version}"), photo("chelsea.png")).await;
+            assert_eq!(body["model"]["version"], version);
+        }
+    }
+}
+
+#[tokio::test]
+async fn outputs_that_were_not_asked_for_are_not_read() {
+    let mut answer = cat_and_dog();
+    for index in 0..16 {
+        answer.outputs.insert(format!("extra_{index}"), floats(&[1 << 40], &[]));
+    }
+    let serving = ScriptedServing::start(Script::answering(answer)).await;
+    behind(&serving, &[]).await.detect("/v1/detect", photo("chelsea.png")).await;
+}
+
+#[tokio::test]
+async fn a_request_above_the_limit_names_the_setting() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let spotter = behind(&serving, &["--serving-max-request-bytes", "100000"]).await;
+    let body = problem(upload(&spotter), 502, "MODEL_CONTRACT").await;
+    assert!(body["detail"].as_str().unwrap().contains("--serving-max-request-bytes"), "{body}");
+}
+
+#[tokio::test]
+async fn a_model_slower_than_a_probe_becomes_ready_all_the_same() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    serving.change(|script| script.hang = true);
+    let spotter = behind(&serving, &[]).await;
+    let body = problem(spotter.get("/readyz"), 503, "MODEL_UNAVAILABLE").await;
+    assert!(body["detail"].as_str().unwrap().contains("warming up"), "{body}");
+    problem(spotter.get("/readyz"), 503, "MODEL_UNAVAILABLE").await;
+    assert_eq!(serving.received(|received| received.predicts.len()), 1, "one probe's question serves them all");
+    serving.release();
+    while spotter.get("/readyz").send().await.unwrap().status() != 200 {
+        tokio::task::yield_now().await;
+    }
 }

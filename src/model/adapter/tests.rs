@@ -91,6 +91,17 @@ mod tf_detection {
     }
 
     #[test]
+    fn a_canvas_that_no_detector_has_is_refused() {
+        for side in [0, 8_193, usize::MAX] {
+            let input = spec(DType::U8, &[Some(1), Some(side), Some(side), Some(3)]);
+            assert!(choose(&detector(input)).is_err(), "{side}");
+            let planes = spec(DType::F32, &[Some(1), Some(3), Some(side), Some(side)]);
+            let output = [("output", spec(DType::F32, &[Some(1), Some(21), Some(7)]))];
+            assert!(choose(&signature(&[("images", planes)], &output)).is_err(), "{side}");
+        }
+    }
+
+    #[test]
     fn only_the_outputs_that_are_read_are_asked_for() {
         let adapter = choose(&detector(any_size())).expect("understood");
         assert_eq!(adapter.outputs, ["detection_boxes", "detection_scores", "detection_classes", "num_detections"]);

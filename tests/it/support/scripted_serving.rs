@@ -18,7 +18,7 @@ use spotter::backend::serving::proto::tensorflow::serving::{
 use spotter::backend::serving::proto::tensorflow::tensor_shape_proto::Dim;
 use spotter::backend::serving::proto::tensorflow::{DataType, SignatureDef, TensorInfo, TensorProto, TensorShapeProto};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
@@ -41,7 +41,7 @@ pub struct Script {
     pub predict: Answer,
     /// The answer to every call, where it is a refusal.
     pub refuse: Option<Status>,
-    /// Whether a Predict never ends.
+    /// Whether a Predict waits until it is released, which may be never.
     pub hang: bool,
 }
 
@@ -51,6 +51,8 @@ pub struct Received {
     pub predicts: Vec<(MetadataMap, PredictRequest)>,
     pub metadata: usize,
     pub status: usize,
+    /// Predicts that were dropped before they were answered: cancelled by the caller.
+    pub cancelled: usize,
 }
 
 /// The server.
@@ -63,6 +65,16 @@ pub struct ScriptedServing {
 struct Inner {
     script: Mutex<Script>,
     received: Mutex<Received>,
+    release: Notify,
+}
+
+/// Counts a Predict as cancelled unless it was answered.
+struct Unanswered<'a>(&'a Inner);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.received.lock().unwrap().cancelled += 1;
+    }
 }
 
 impl ScriptedServing {
@@ -73,7 +85,7 @@ impl ScriptedServing {
 
     pub fn on(listener: TcpListener, script: Script) -> Self {
         let address = listener.local_addr().unwrap();
-        let inner = Arc::new(Inner { script: Mutex::new(script), received: Mutex::default() });
+        let inner = Arc::new(Inner { script: Mutex::new(script), received: Mutex::default(), release: Notify::new() });
         let (stop, stopped) = oneshot::channel::<()>();
         let limit = usize::MAX;
         let server = tonic::transport::Server::builder()
@@ -93,6 +105,18 @@ impl ScriptedServing {
     /// Changes what it says from now on.
     pub fn change(&self, change: impl FnOnce(&mut Script)) {
         change(&mut self.inner.script.lock().unwrap());
+    }
+
+    /// Lets a Predict that waits go on.
+    pub fn release(&self) {
+        self.inner.release.notify_one();
+    }
+
+    /// Waits until what was received is as described.
+    pub async fn until(&self, condition: impl Fn(&Received) -> bool) {
+        while !self.received(&condition) {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Looks at what was received.
@@ -152,7 +176,9 @@ impl PredictionService for Inner {
         self.received.lock().unwrap().predicts.push((metadata, message.clone()));
         let (script, version) = self.read(message.model_spec.as_ref())?;
         if script.hang {
-            std::future::pending::<()>().await;
+            let unanswered = Unanswered(self);
+            self.release.notified().await;
+            std::mem::forget(unanswered);
         }
         let mut response = (script.predict)(&message)?;
         response.model_spec.get_or_insert_with(|| answered(version));
