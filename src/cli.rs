@@ -64,7 +64,7 @@ impl From<StartError> for Failure {
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let arguments = with_default_command(std::env::args_os().collect());
-    let matches = match Cli::command().try_get_matches_from(arguments) {
+    let matches = match config::without_empty_variables(Cli::command()).try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
     };
@@ -77,10 +77,8 @@ pub fn run() -> ExitCode {
         Command::Detect(arguments) => with_runtime(&arguments.settings, || detect::run(&arguments)),
         Command::Doctor(settings) => with_runtime(&settings, || doctor::run(&settings)),
         Command::Config(_) => {
-            let root = Cli::command();
-            let command = root.find_subcommand("config").expect("it was parsed");
             let matches = matches.subcommand_matches("config").expect("it was parsed");
-            config_command::run(&config::rows(command, matches));
+            config_command::run(&config::rows(matches));
             Ok(())
         }
         Command::Openapi => {

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, ValueEnum};
+use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
 
 use crate::backend::serving::{self, Address};
 use crate::detect::Defaults;
@@ -291,19 +291,18 @@ pub struct Row {
 }
 
 /// Every setting of a parsed command, in the order of its help.
-pub fn rows(command: &Command, matches: &ArgMatches) -> Vec<Row> {
+pub fn rows(matches: &ArgMatches) -> Vec<Row> {
     let settings = Settings::augment_args(Command::new("settings"));
-    let ids: Vec<_> = settings.get_arguments().map(|arg| arg.get_id().clone()).collect();
     let text = |value: &OsStr| value.to_string_lossy().into_owned();
-    let row = |id: &clap::Id| {
-        let arg = command.get_arguments().find(|arg| arg.get_id() == id)?;
-        let raw = matches.get_raw(id.as_str());
+    let row = |arg: &Arg| {
+        let id = arg.get_id().as_str();
+        let raw = matches.get_raw(id);
         Some(Row {
             flag: format!("--{}", arg.get_long()?),
             env: arg.get_env().map(text).unwrap_or_default(),
             value: raw.map(|values| values.map(text).collect::<Vec<_>>().join(",")).unwrap_or_default(),
             default: arg.get_default_values().iter().map(|value| text(value)).collect::<Vec<_>>().join(","),
-            source: match matches.value_source(id.as_str()) {
+            source: match matches.value_source(id) {
                 Some(ValueSource::CommandLine) => "flag",
                 Some(ValueSource::EnvVariable) => "environment",
                 _ => "default",
@@ -311,5 +310,19 @@ pub fn rows(command: &Command, matches: &ArgMatches) -> Vec<Row> {
             help: arg.get_help().map(ToString::to_string).unwrap_or_default(),
         })
     };
-    ids.iter().filter_map(row).collect()
+    settings.get_arguments().filter_map(row).collect()
+}
+
+/// The command with variables that are set to nothing left out: compose files and charts write `SPOTTER_SERVING=` for
+/// "none".
+pub fn without_empty_variables(command: Command) -> Command {
+    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |command| {
+            command.mut_args(|arg| {
+                let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+                if is_empty { arg.env(None::<&str>) } else { arg }
+            })
+        })
+    })
 }

@@ -146,6 +146,13 @@ fn config_tells_each_value_and_where_it_came_from() {
 }
 
 #[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let output = spotter().arg("config").env("SPOTTER_SERVING", "").env("SPOTTER_LABELS", "").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("SPOTTER_SERVING"));
+}
+
+#[test]
 fn openapi_prints_the_committed_document() {
     let committed = std::fs::read_to_string(repo("openapi/openapi.json")).unwrap();
     assert_eq!(stdout(&run(&["openapi"])), committed);

@@ -11,8 +11,8 @@ use crate::support::repo;
 fn the_settings_table_is_complete_and_true() {
     let mut table = String::from("| flag | variable | default | what |\n|---|---|---|---|\n");
     let command = Settings::augment_args(Command::new("spotter"));
-    let matches = command.clone().get_matches_from(["spotter"]);
-    for row in config::rows(&command, &matches) {
+    let matches = command.get_matches_from(["spotter"]);
+    for row in config::rows(&matches) {
         let default = if row.default.is_empty() { String::new() } else { format!("`{}`", row.default) };
         writeln!(table, "| `{}` | `{}` | {default} | {} |", row.flag, row.env, row.help).unwrap();
     }
