@@ -108,7 +108,7 @@ def test_a_photo_taken_sideways_gives_the_boxes_of_the_upright_one(served: Gatew
 
     assert photos.answer_of(upright), "nothing to compare"
     photos.assert_same(photos.answer_of(sideways), photos.answer_of(upright))
-    assert sideways["image"] == upright["image"]
+    assert sideways["image"] == {**upright["image"], "orientation": 6}
 
 
 def test_options_narrow_the_answer(served: Gateway) -> None:
