@@ -32,7 +32,7 @@ impl TryFrom<ColorType> for Layout {
             ColorType::La16 => Self::GreyAlpha16,
             ColorType::Rgb16 => Self::Rgb16,
             ColorType::Rgba16 => Self::Rgba16,
-            // Floats have no agreed white: 1.0, 255.0 and 65535.0 are all in use, so any choice shows wrong colors.
+            // Floats, of which only TIFF has some, and that does not come this way.
             other => return Err(Broken::Unsupported(format!("pixels as {other:?}").into())),
         })
     }
@@ -88,12 +88,12 @@ fn narrow<const N: usize>(mut data: Vec<u8>, convert: impl Fn([u8; N]) -> [u8; 3
     data
 }
 
-fn over_white(color: [u8; 3], alpha: u8) -> [u8; 3] {
+pub(super) fn over_white(color: [u8; 3], alpha: u8) -> [u8; 3] {
     color.map(|channel| times(channel, alpha) + (255 - alpha))
 }
 
 /// `a * b` where 255 stands for 1, rounded.
-fn times(a: u8, b: u8) -> u8 {
+pub(super) fn times(a: u8, b: u8) -> u8 {
     ((u16::from(a) * u16::from(b) + 127) / 255) as u8
 }
 

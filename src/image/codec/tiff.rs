@@ -1,14 +1,29 @@
-//! TIFF: the first picture of the file.
+//! TIFF: the first picture of the file, in whatever color form.
+//!
+//! ```text
+//! Directory   the list of tags, read here: no number is believed before it is checked
+//!  └ Form     where the chunks lie and what their samples mean; the bound on memory and work
+//!     └ Chunks   strips or tiles, decompressed: by the `tiff` crate, JPEG by `jpeg-decoder`
+//!        └ Color    samples to RGB8
+//! ```
+//!
+//! The `image` crate reads TIFF as well, but refuses palettes, 2, 4 and 32 bits, grey with alpha, floats, Lab and YCbCr.
 
-use std::io::Cursor;
+mod chunks;
+mod color;
+mod depth;
+mod directory;
+mod form;
 
-use image::ImageDecoder;
-use image::codecs::tiff::TiffDecoder;
 use image::metadata::Orientation;
 
 use super::{Broken, Codec, Header};
 use crate::geometry::Size;
 use crate::image::format::Format;
+use crate::image::pixels::{Layout, Pixels};
+use chunks::Chunks;
+use directory::{Directory, tag};
+use form::Form;
 
 pub(super) const CODEC: Codec = Codec {
     format: Format::Tiff,
@@ -19,71 +34,53 @@ pub(super) const CODEC: Codec = Codec {
     magic: &[&[(0, b"II*\0")], &[(0, b"MM\0*")]],
     header,
     complete: |_| false,
-    decode: |bytes, stored| super::decode(TiffDecoder::new(Cursor::new(bytes))?, stored),
+    decode,
 };
 
 fn header(bytes: &[u8]) -> Result<Header, Broken> {
-    if is_camera_raw(bytes) {
+    let directory = Directory::first(bytes);
+    if is_camera_raw(bytes, &directory) {
         return Err(Broken::CameraRaw);
     }
-    if first_directory(bytes).any(|entry| entry.is_oversized()) {
-        return Err(Broken::Damaged("a list in the header that is too long".into()));
+    if !directory.is_whole() {
+        return Err(Broken::Truncated("the list of tags does not lie in the file".into()));
     }
-    let mut decoder = TiffDecoder::new(Cursor::new(bytes))?;
-    let (width, height) = decoder.dimensions();
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    Ok(Header { stored: Size::new(width, height), orientation, plain: false })
+    let stored = Size::new(directory.required(tag::WIDTH)?, directory.required(tag::HEIGHT)?);
+    let orientation = directory.number(tag::ORIENTATION).ok().flatten();
+    let orientation = orientation.and_then(|number| Orientation::from_exif(number.try_into().ok()?));
+    Ok(Header { stored, orientation: orientation.unwrap_or(Orientation::NoTransforms), plain: false })
 }
 
 /// Whether the first picture is only the preview of a camera's raw data, which many makers wrap into TIFF (DNG, NEF, ARW,
 /// PEF, CR2). Boxes found in a preview of 160 pixels would not fit the photo that the client sees.
-fn is_camera_raw(bytes: &[u8]) -> bool {
-    const NEW_SUBFILE_TYPE: u16 = 254;
+fn is_camera_raw(bytes: &[u8], directory: &Directory<'_>) -> bool {
     const REDUCED: u32 = 1;
-    const DNG_VERSION: u16 = 50706;
     let is_cr2 = bytes.get(8..10) == Some(b"CR");
-    is_cr2
-        || first_directory(bytes)
-            .any(|entry| entry.tag == DNG_VERSION || entry.tag == NEW_SUBFILE_TYPE && entry.value & REDUCED != 0)
+    let kind = directory.number(tag::NEW_SUBFILE_TYPE).ok().flatten().unwrap_or(0);
+    is_cr2 || directory.has(tag::DNG_VERSION) || kind & REDUCED != 0
 }
 
-/// What the first directory says about the first picture.
-struct Entry {
-    tag: u16,
-    kind: u16,
-    count: u32,
-    /// As if it were a single number of 32 bits.
-    value: u32,
-}
-
-impl Entry {
-    /// Whether the decoder would make room for more numbers than a picture needs: it does so before it looks whether the
-    /// file has them, up to 256 MB.
-    fn is_oversized(&self) -> bool {
-        /// The list of strips, the longest there is, has one entry a row at most.
-        const MAX_COUNT: u32 = 1 << 18;
-        /// Below it the layout of the picture, from it on what others have added, which is not read.
-        const FIRST_PRIVATE_TAG: u16 = 700;
-        const TEXT: u16 = 2;
-        self.tag < FIRST_PRIVATE_TAG && self.kind != TEXT && self.count > MAX_COUNT
+/// Chunk by chunk into the finished picture, so that at most one chunk is in memory besides it.
+fn decode(bytes: &[u8], stored: Size) -> Result<Pixels, Broken> {
+    let directory = Directory::first(bytes);
+    let form = Form::read(&directory, stored)?;
+    let mut chunks = Chunks::open(&directory, &form)?;
+    let mut rgb = vec![[0; 3]; stored.width as usize * stored.height as usize];
+    let channels = form.channels.len();
+    let mut levels = vec![0; form.grid.chunk.width as usize * channels];
+    for (index, place) in form.grid.places() {
+        let planes = chunks.read(index, place.rows)?;
+        for (row, y) in (place.top..place.top + place.rows).enumerate() {
+            for (channel, sample) in form.channels.iter().enumerate() {
+                // Each plane holds one sample of a pixel, else the only one holds all.
+                let (plane, first, step) =
+                    if form.planar { (&planes[channel], 0, 1) } else { (&planes[0], *sample, chunks.samples()) };
+                let stored = &plane[row * chunks.row_bytes()..][..chunks.row_bytes()];
+                chunks.depth().levels(stored, first, step, levels[channel..].iter_mut().step_by(channels));
+            }
+            let start = y as usize * stored.width as usize + place.left as usize;
+            chunks.color().paint(&levels, channels, &mut rgb[start..][..place.columns as usize]);
+        }
     }
-}
-
-/// The entries of the first directory, as far as the file goes.
-fn first_directory(bytes: &[u8]) -> impl Iterator<Item = Entry> {
-    let is_little = bytes.starts_with(b"II");
-    let u16_at = move |at: usize| {
-        let two = *bytes.get(at..)?.first_chunk()?;
-        Some(if is_little { u16::from_le_bytes(two) } else { u16::from_be_bytes(two) })
-    };
-    let u32_at = move |at: usize| {
-        let four = *bytes.get(at..)?.first_chunk()?;
-        Some(if is_little { u32::from_le_bytes(four) } else { u32::from_be_bytes(four) })
-    };
-    let start = u32_at(4).map_or(bytes.len(), |start| start as usize);
-    let entries = u16_at(start).map_or(0, usize::from);
-    (0..entries).map_while(move |entry| {
-        let at = start + 2 + 12 * entry;
-        Some(Entry { tag: u16_at(at)?, kind: u16_at(at + 2)?, count: u32_at(at + 4)?, value: u32_at(at + 8)? })
-    })
+    Ok(Pixels { layout: Layout::Rgb8, data: rgb.into_flattened() })
 }

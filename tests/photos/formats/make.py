@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the golden files of this folder: photos in every format and depth, and what they must decode to.
 
-    python3 -m venv venv && venv/bin/pip install pillow==13.0.0 numpy
+    python3 -m venv venv && venv/bin/pip install pillow==13.0.0 numpy tifffile==2026.3.3 imagecodecs==2026.3.6
     apt-get install libjpeg-turbo-progs          # cjpeg, for codings that Pillow does not write
     venv/bin/python tests/photos/formats/make.py
 
@@ -22,8 +22,10 @@ import subprocess
 import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
-from PIL import Image
+import tifffile
+from PIL import Image, ImageCms
 
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 48, 32
@@ -481,48 +483,307 @@ def make_bmp():
 # --- TIFF -------------------------------------------------------------------------------------------------------------
 
 
-def tiff(samples, photometric, bits, big=False, extra=(), planar=False):
-    """An uncompressed TIFF of one strip; samples: height x width x channels."""
+def tiff_rows(samples, bits, order):
+    """Rows as stored; samples of fewer than 8 bits, and of 12, packed."""
+    kind = {8: "u1", 16: "u2", 32: "u4", 64: "u8"}
+    if samples.dtype.kind == "f" and bits > 8:
+        return samples.astype(f"{order}f{bits // 8}").tobytes()
+    if bits in kind:
+        return samples.astype(order + kind[bits]).tobytes()
+    flat = samples.reshape(len(samples), -1, 1).astype(np.int64)
+    return np.packbits(((flat >> np.arange(bits - 1, -1, -1)) & 1).astype(np.uint8).reshape(len(samples), -1), -1).tobytes()
+
+
+def tiff(samples, photometric, bits, big=False, extra=(), planar=False, data=None):
+    """An uncompressed TIFF of one strip; samples: height x width x channels. `extra` adds to and replaces tags, `data`
+    replaces what the strip holds, or says what each of several holds."""
     order = ">" if big else "<"
     samples = np.asarray(samples)
     samples = samples[..., None] if samples.ndim == 2 else samples
     height, width, channels = samples.shape
-    kind = {8: "u1", 16: "u2", 32: "f4"}[bits]
-    stored = np.moveaxis(samples, -1, 0) if planar else samples
-    data = stored.astype(order + kind).tobytes()
-    strips = channels if planar else 1
-    tags = [
-        (256, 3, [width]),
-        (257, 3, [height]),
-        (258, 3, [bits] * channels),
-        (259, 3, [1]),
-        (262, 3, [photometric]),
-        (273, 4, [None] * strips),
-        (277, 3, [channels]),
-        (278, 3, [height]),
-        (279, 4, [len(data) // strips] * strips),
-        (284, 3, [2 if planar else 1]),
-        *extra,
-    ]
-    tags.sort()
+    parts = [samples[..., channel] for channel in range(channels)] if planar else [samples]
+    strips = [tiff_rows(part, bits, order) for part in parts] if data is None else data
+    strips = [strips] if isinstance(strips, bytes) else strips
+    tags = {
+        256: (3, [width]),
+        257: (3, [height]),
+        258: (3, [bits] * channels),
+        259: (3, [1]),
+        262: (3, [photometric]),
+        273: (4, [None] * len(strips)),
+        277: (3, [channels]),
+        278: (3, [height]),
+        279: (4, [len(strip) for strip in strips]),
+        284: (3, [2 if planar else 1]),
+    }
+    tags.update({tag: (kind, values) for tag, kind, values in extra})
+    tags = [(tag, kind, values) for tag, (kind, values) in sorted(tags.items()) if values]
     directory = 8
     spill = directory + 2 + 12 * len(tags) + 4
     long_values, entries = b"", []
-    sizes = {3: "H", 4: "I"}
-    total = sum(len(v) * struct.calcsize(sizes[t]) for _, t, v in tags if len(v) * struct.calcsize(sizes[t]) > 4)
-    start = spill + total
+    sizes = {3: "H", 4: "I", 5: "II"}
+    size = lambda kind, values: len(values) * struct.calcsize(sizes[kind][:1])
+    start = spill + sum(size(kind, values) for _, kind, values in tags if size(kind, values) > 4)
     for tag, kind, values in tags:
         if tag == 273:
-            values = [start + strip * len(data) // strips for strip in range(strips)]
-        packed = struct.pack(f"{order}{len(values)}{sizes[kind]}", *values)
+            values = [start + sum(map(len, strips[:index])) for index in range(len(strips))]
+        packed = struct.pack(f"{order}{len(values)}{sizes[kind][:1]}", *values)
         if len(packed) > 4:
             place = struct.pack(order + "I", spill + len(long_values))
             long_values += packed
         else:
             place = packed.ljust(4, b"\0")
-        entries.append(struct.pack(order + "HHI", tag, kind, len(values)) + place)
+        entries.append(struct.pack(order + "HHI", tag, kind, len(values) // len(sizes[kind])) + place)
     head = (b"MM\0*" if big else b"II*\0") + struct.pack(order + "I", directory)
-    return head + struct.pack(order + "H", len(tags)) + b"".join(entries) + b"\0\0\0\0" + long_values + data
+    return head + struct.pack(order + "H", len(tags)) + b"".join(entries) + b"\0\0\0\0" + long_values + b"".join(strips)
+
+
+def tiff_by_tifffile(samples, photometric, **options):
+    """Tiles, compressions and predictors."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, samples, photometric=photometric, metadata=None, **options)
+    return file.getvalue()
+
+
+def reversed_bits(data):
+    return bytes(int(f"{byte:08b}"[::-1], 2) for byte in data)
+
+
+def fraction(value):
+    return [round(value * 10000), 10000]
+
+
+def make_tiff_grey():
+    for bits in (1, 2, 4, 12):
+        top = 2**bits - 1
+        values = GREY16.astype(np.int64) >> (16 - bits)
+        expect(f"tiff-grey-{bits}", grey3((values * 510 + top) // (2 * top)))
+        save("exact", f"tiff-grey-{bits}.raw.tif", tiff(values, 1, bits))
+        save("exact", f"tiff-grey-{bits}.white-is-zero.tif", tiff(top - values, 0, bits, big=True))
+    # A row that ends inside a byte.
+    values = (GREY >> 6)[:, :45]
+    expect("tiff-grey-2-odd", grey3(values * 85))
+    save("exact", "tiff-grey-2-odd.raw.tif", tiff(values, 1, 2))
+    save("exact", "grey-16.white-is-zero.tif", tiff(65535 - GREY16, 0, 16))
+    save("exact", "grey-16.uint-32.tif", tiff(GREY16.astype(np.int64) * 65537, 1, 32))
+    save("exact", "grey-16.uint-64-white-is-zero.tif", tiff(~(GREY16.astype(np.uint64) * (2**64 // 65535)), 0, 64, big=True))
+    save("exact", "grey-alpha.8.tif", tiff(np.dstack([GREY, ALPHA]), 1, 8, extra=[(338, 3, [2])]))
+    save("exact", "grey-alpha.planar.tif", tiff(np.dstack([GREY, ALPHA]), 1, 8, extra=[(338, 3, [2])], planar=True))
+    save("exact", "grey-alpha-16.tif", tiff(np.dstack([GREY16, ALPHA16]), 1, 16, big=True, extra=[(338, 3, [2])]))
+    save("exact", "grey.unspecified-extra.tif", tiff(np.dstack([GREY, ALPHA]), 1, 8, extra=[(338, 3, [0])]))
+    one_bit = GREY > 127
+    save("exact", "black-and-white.fill-order-2.tif", tiff(one_bit, 1, 1, extra=[(266, 3, [2])], data=reversed_bits(tiff_rows(one_bit, 1, "<"))))
+    fax = pillow(Image.fromarray(one_bit), "TIFF", compression="group4")
+    tags = Image.open(io.BytesIO(fax)).tag_v2
+    (place,), (length,) = tags[273], tags[279]
+    strip = reversed_bits(fax[place : place + length])
+    save("exact", "black-and-white.fax-fill-order-2.tif", tiff(one_bit, tags[262], 1, extra=[(259, 3, [4]), (266, 3, [2])], data=strip))
+
+
+def make_tiff_palette():
+    for bits in (1, 2, 4, 8):
+        indices, palette = colors(bits)
+        expect(f"tiff-palette-{bits}", palette[indices])
+        full = [(320, 3, (palette.T.astype(int) * 257).reshape(-1).tolist())]
+        save("exact", f"tiff-palette-{bits}.plain.tif", tiff(indices, 3, bits, extra=full, big=bits == 2))
+        old = [(320, 3, palette.T.astype(int).reshape(-1).tolist())]
+        save("exact", f"tiff-palette-{bits}.map-of-8-bits.tif", tiff(indices, 3, bits, extra=old))
+    # Pillow writes 256 times the level, the others 257 times.
+    paletted = Image.fromarray(indices.astype(np.uint8), "P")
+    paletted.putpalette(palette.tobytes())
+    save("exact", "tiff-palette-8.lzw.tif", pillow(paletted, "TIFF", compression="tiff_lzw"))
+
+
+def make_tiff_rgb():
+    rgba = np.dstack([RGB, ALPHA])
+    premultiplied = (RGB.astype(np.int64) * ALPHA[..., None] + 127) // 255
+    expect("pattern-associated", premultiplied + (255 - ALPHA[..., None].astype(np.int64)))
+    associated = np.dstack([premultiplied, ALPHA])
+    save("exact", "pattern-associated.rgba.tif", tiff(associated, 2, 8, extra=[(338, 3, [1])]))
+    save("exact", "pattern-associated.planar.tif", tiff(associated, 2, 8, extra=[(338, 3, [1])], planar=True))
+    save("exact", "pattern-alpha.planar.tif", tiff(rgba, 2, 8, extra=[(338, 3, [2])], planar=True))
+    second = np.dstack([RGB, 255 - ALPHA, ALPHA])
+    save("exact", "pattern-alpha.second-extra.tif", tiff(second, 2, 8, extra=[(338, 3, [0, 2])]))
+    save("exact", "pattern-alpha-16.rgba.tif", tiff(np.dstack([RGB16, ALPHA16]), 2, 16, extra=[(338, 3, [2])]))
+    save("exact", "pattern.unspecified-extra.tif", tiff(rgba, 2, 8, extra=[(338, 3, [0])]))
+    save("exact", "pattern-alpha.undeclared.tif", tiff(rgba, 2, 8))
+    save("exact", "pattern.fill-order-2.tif", tiff(RGB, 2, 8, extra=[(266, 3, [2])], data=reversed_bits(RGB.tobytes())))
+    save("exact", "pattern.no-lengths.tif", tiff(RGB, 2, 8, extra=[(279, 4, [])]))
+    save("exact", "pattern.one-bits-per-sample.tif", tiff(RGB, 2, 8, extra=[(258, 3, [8])]))
+    save("exact", "pattern-16.planar.tif", tiff(RGB16, 2, 16, planar=True, big=True))
+    save("exact", "pattern-16.uint-32.tif", tiff(RGB16.astype(np.int64) * 65537, 2, 32))
+    four = RGB.astype(np.int64) >> 4
+    expect("tiff-rgb-4", four * 17)
+    save("exact", "tiff-rgb-4.raw.tif", tiff(four, 2, 4))
+    save("exact", "tiff-rgb-4.planar.tif", tiff(four, 2, 4, planar=True))
+
+    for name, options in {
+        "strips-lzw-predicted": dict(rowsperstrip=5, compression="lzw", predictor=2),
+        "strips-packbits": dict(rowsperstrip=7, compression="packbits"),
+        "tiles-raw": dict(tile=(16, 32)),
+        "tiles-deflate-predicted": dict(tile=(32, 32), compression="zlib", predictor=2),
+        "tiles-larger-than-it": dict(tile=(64, 64), compression="lzw"),
+    }.items():
+        save("exact", f"pattern.{name}.tif", tiff_by_tifffile(RGB, "rgb", **options))
+        planes = np.ascontiguousarray(np.moveaxis(RGB, -1, 0))
+        save("exact", f"pattern.planar-{name}.tif", tiff_by_tifffile(planes, "rgb", planarconfig="separate", **options))
+        save("exact", f"pattern-16.{name}.tif", tiff_by_tifffile(RGB16, "rgb", byteorder=">", **options))
+
+
+def make_tiff_float():
+    unit = RGB / 255
+    for bits in (16, 32, 64):
+        save("exact", f"pattern.float-{bits}.tif", tiff(unit, 2, bits, extra=[(339, 3, [3, 3, 3])], big=bits == 32))
+        save("exact", f"grey.float-{bits}.tif", tiff(GREY / 255, 1, bits, extra=[(339, 3, [3])]))
+    predicted = dict(compression="zlib", predictor=3)
+    save("exact", "pattern.float-32-predicted.tif", tiff_by_tifffile(unit.astype("f4"), "rgb", **predicted))
+    save("exact", "pattern.float-16-tiles.tif", tiff_by_tifffile(unit.astype("f2"), "rgb", tile=(32, 32), **predicted))
+    save("exact", "grey.float-white-is-zero.tif", tiff(1 - GREY / 255, 0, 32, extra=[(339, 3, [3])]))
+    save(
+        "exact",
+        "pattern-alpha.float-32.tif",
+        tiff(np.dstack([unit, ALPHA / 255]), 2, 32, extra=[(339, 3, [3] * 4), (338, 3, [2])]),
+    )
+    beyond = GREY / 100 - 0.5
+    beyond[0, :4] = [np.nan, np.inf, -np.inf, -0.0]
+    shown = np.floor(np.nan_to_num(beyond, nan=0, posinf=1, neginf=0).astype("f4").clip(0, 1) * np.float32(255) + np.float32(0.5))
+    expect("tiff-float-beyond", grey3(shown))
+    save("exact", "tiff-float-beyond.grey.tif", tiff(beyond, 1, 32, extra=[(339, 3, [3])]))
+
+
+def make_tiff_cmyk():
+    # Black ink of its own: Pillow's conversion leaves it out.
+    black = 255 - RGB.max(-1)
+    inks = np.dstack([255 - RGB - black[..., None], black]).astype(np.int64)
+    shown = ((255 - inks[..., :3]) * (255 - inks[..., 3:]) + 127) // 255
+    expect("tiff-cmyk", shown)
+    save("exact", "tiff-cmyk.8.tif", tiff(inks, 5, 8))
+    save("exact", "tiff-cmyk.16.tif", tiff(inks * 257, 5, 16, big=True))
+    save("exact", "tiff-cmyk.planar.tif", tiff(inks, 5, 8, planar=True))
+    save("exact", "tiff-cmyk.tiles.tif", tiff_by_tifffile(inks.astype(np.uint8), "separated", tile=(32, 32), compression="lzw", predictor=2))
+    expect("tiff-cmyk-alpha", over_white(shown, ALPHA))
+    save("exact", "tiff-cmyk-alpha.tif", tiff(np.dstack([inks, ALPHA]), 5, 8, extra=[(338, 3, [2])]))
+
+
+def ycbcr_samples(rgb, luma=(0.299, 0.587, 0.114)):
+    r, g, b = np.moveaxis(rgb.astype(float), -1, 0)
+    y = luma[0] * r + luma[1] * g + luma[2] * b
+    cb, cr = 128 + (b - y) / (2 - 2 * luma[2]) * 127 / 127.5 , 128 + (r - y) / (2 - 2 * luma[0]) * 127 / 127.5
+    return np.stack([y, cb, cr], -1).round().clip(0, 255)
+
+
+def ycbcr_shown(samples, luma=(0.299, 0.587, 0.114)):
+    """The formulas of the specification, TIFF 6.0 section 21."""
+    y, cb, cr = samples[..., 0], samples[..., 1] - 128, samples[..., 2] - 128
+    r, b = cr * (2 - 2 * luma[0]) + y, cb * (2 - 2 * luma[2]) + y
+    return np.stack([r, (y - luma[2] * b - luma[0] * r) / luma[1], b], -1).round().clip(0, 255)
+
+
+def subsampled(samples, across, down):
+    """Blocks as TIFF stores them, and the samples that they stand for. Beyond the edge, the last pixel again."""
+    height, width = samples.shape[:2]
+    padded = np.pad(samples, ((0, -height % down), (0, -width % across), (0, 0)), mode="edge")
+    rows, columns = padded.shape[0] // down, padded.shape[1] // across
+    blocks = padded.reshape(rows, down, columns, across, 3)
+    chroma = blocks[..., 1:].mean((1, 3)).round()
+    lumas = blocks[..., 0].transpose(0, 2, 1, 3).reshape(rows, columns, -1)
+    stored = np.concatenate([lumas, chroma], -1).astype(np.uint8)
+    spread = chroma.repeat(down, 0).repeat(across, 1)[:height, :width]
+    return stored, np.dstack([samples[..., :1], spread])
+
+
+def make_tiff_ycbcr():
+    for across, down in ((1, 1), (2, 1), (2, 2), (4, 1), (4, 4), (1, 2)):
+        picture = RGB[:31, :45] if (across, down) in ((2, 2), (4, 4)) else RGB
+        stored, meant = subsampled(ycbcr_samples(picture), across, down)
+        name = f"tiff-ycbcr-{across}{down}"
+        expect(name, ycbcr_shown(meant))
+        # Unsaid, it is 2 x 2.
+        tags = [(530, 3, [across, down])] if (across, down) != (2, 2) else []
+        save("close", f"{name}.raw.tif", tiff(picture, 6, 8, extra=tags, data=stored.tobytes()))
+        packed = imagecodecs.lzw_encode(stored.tobytes())
+        save("close", f"{name}.lzw.tif", tiff(picture, 6, 8, extra=[*tags, (259, 3, [5])], data=packed))
+    stored, meant = subsampled(ycbcr_samples(RGB), 2, 2)
+    strips = [stored[:8].tobytes(), stored[8:].tobytes()]
+    expect("tiff-ycbcr-strips", ycbcr_shown(meant))
+    save("close", "tiff-ycbcr-strips.tif", tiff(RGB, 6, 8, extra=[(278, 3, [16])], data=strips))
+
+    samples = ycbcr_samples(RGB)
+    full = [(530, 3, [1, 1])]
+    expect("tiff-ycbcr", ycbcr_shown(samples))
+    save("close", "tiff-ycbcr.planar.tif", tiff(samples, 6, 8, extra=full, planar=True))
+    rec709 = (0.2126, 0.7152, 0.0722)
+    coefficients = (529, 5, sum((fraction(share) for share in rec709), []))
+    samples = ycbcr_samples(RGB, rec709)
+    expect("tiff-ycbcr-709", ycbcr_shown(samples, rec709))
+    save("close", "tiff-ycbcr-709.tif", tiff(samples, 6, 8, extra=[*full, coefficients]))
+    # The range of video: luma from 16 to 235, chroma to 240.
+    samples = ycbcr_samples(RGB)
+    narrow = np.dstack([16 + samples[..., :1] * 219 / 255, 128 + (samples[..., 1:] - 128) * 112 / 127]).round()
+    reference = (532, 5, sum((fraction(value) for value in (16, 235, 128, 240, 128, 240)), []))
+    expect("tiff-ycbcr-video", ycbcr_shown(np.dstack([(narrow[..., :1] - 16) * 255 / 219, 128 + (narrow[..., 1:] - 128) * 127 / 112])))
+    save("close", "tiff-ycbcr-video.tif", tiff(narrow, 6, 8, extra=[*full, reference]))
+
+    for name, samples, photometric, options in (
+        ("ycbcr", RGB, "ycbcr", {}),
+        ("ycbcr-444", RGB, "ycbcr", dict(subsampling=(1, 1))),
+        ("ycbcr-tiles", RGB, "ycbcr", dict(tile=(32, 32))),
+        ("strips", RGB, "rgb", dict(rowsperstrip=16)),
+        ("grey-tiles", GREY, "minisblack", dict(tile=(16, 16))),
+    ):
+        file = tiff_by_tifffile(samples, photometric, compression="jpeg", compressionargs={"level": 92}, **options)
+        save("close", f"tiff-jpeg-{name}.tif", file)
+        expect(f"tiff-jpeg-{name}", np.asarray(Image.open(io.BytesIO(file)).convert("RGB")))
+    inks = Image.fromarray(RGB).convert("CMYK")
+    file = pillow(inks, "TIFF", compression="jpeg", quality=95)
+    save("close", "tiff-jpeg-cmyk.tif", file)
+    expect("tiff-jpeg-cmyk", 255 - np.asarray(Image.open(io.BytesIO(file)))[..., :3])
+
+
+def make_tiff_lab():
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    # By the formulas, not by the tables that they are otherwise shortened to, which are off by 13.
+    exactly = ImageCms.Flags.NOOPTIMIZE
+    stored = ImageCms.profileToProfile(Image.fromarray(RGB), srgb, lab, outputMode="LAB", flags=exactly)
+    shown = ImageCms.profileToProfile(stored, lab, srgb, outputMode="RGB", flags=exactly)
+    expect("tiff-lab", np.asarray(shown))
+    signed = np.asarray(stored)
+    assert abs(int(signed[12, 20, 1].astype(np.int8))) < 4
+    save("close", "tiff-lab.cie.tif", tiff(signed, 8, 8))
+    save("close", "tiff-lab.icc.tif", tiff(signed ^ np.array([0, 128, 128], np.uint8), 9, 8))
+    save("close", "tiff-lab.pillow.tif", pillow(stored, "TIFF"))
+
+
+def make_tiff_refused():
+    folder = "refused/unreadable_image"
+    for compression in ("zstd", "lzma"):
+        save(folder, f"{compression}.tif", tiff_by_tifffile(RGB, "rgb", compression=compression))
+    save(folder, "fax-group-3.tif", pillow(Image.fromarray(GREY > 127), "TIFF", compression="group3"))
+    save(folder, "old-jpeg.tif", tiff(RGB, 6, 8, extra=[(259, 3, [6])]))
+    save(folder, "signed.tif", tiff(GREY16, 1, 16, extra=[(339, 3, [2])]))
+    save(folder, "complex.tif", tiff(GREY16, 1, 64, extra=[(339, 3, [6])]))
+    save(folder, "565.tif", tiff(RGB, 2, 8, extra=[(258, 3, [5, 6, 5])]))
+    save(folder, "lab-16.tif", tiff(RGB16, 8, 16))
+    save(folder, "ycbcr-16.tif", tiff(RGB16, 6, 16, extra=[(530, 3, [1, 1])]))
+    save(folder, "log-luv.tif", tiff(RGB16, 32845, 16))
+    save(folder, "mask.tif", tiff(GREY > 127, 4, 1))
+    save(folder, "six-inks.tif", tiff(np.dstack([RGB, RGB]), 5, 8, extra=[(332, 3, [2])]))
+    save(folder, "palette-without-colors.tif", tiff(GREY, 3, 8))
+    save(folder, "palette-16.tif", tiff(GREY16, 3, 16, extra=[(320, 3, [0] * 6)]))
+    # The predictor of floats, for floats that do not exist.
+    save(folder, "float-8.tif", tiff(GREY, 1, 8, extra=[(339, 3, [3]), (317, 3, [3])]))
+    # Small files that ask for gigabytes: a tile, samples, tiles again and again.
+    tiles = [(273, 4, []), (279, 4, []), (278, 3, [])]
+    huge = [*tiles, (322, 4, [1 << 20]), (323, 4, [1 << 20]), (324, 4, [8]), (325, 4, [8])]
+    save(folder, "huge-tile.tif", tiff(GREY, 1, 8, extra=huge))
+    save(folder, "many-samples.tif", tiff(GREY, 1, 8, extra=[(277, 3, [65535]), (258, 3, [8])]))
+    repeated = [*tiles, (322, 4, [1 << 20]), (323, 4, [1]), (324, 4, [8] * 200), (325, 4, [8] * 200)]
+    save(folder, "wide-tiles.tif", tiff(GREY[:, :1], 1, 8, extra=[(257, 4, [200]), *repeated]))
+    jpeg = pillow(Image.fromarray(RGB), "TIFF", compression="jpeg", quality=92)
+    (place,), (length,) = (Image.open(io.BytesIO(jpeg)).tag_v2[tag] for tag in (273, 279))
+    # The rest of the strip never arrived.
+    lost = jpeg[: place + length // 2] + b"\0" * (length - length // 2) + jpeg[place + length :]
+    save(folder, "zeros-instead-of-the-end-of-a-jpeg.tif", lost)
 
 
 def make_tiff():
@@ -539,8 +800,6 @@ def make_tiff():
     save("exact", "pattern-16.little-endian.tif", tiff(RGB16, 2, 16))
     save("exact", "pattern-16.big-endian.tif", tiff(RGB16, 2, 16, big=True))
     save("exact", "pattern-alpha.rgba.tif", pillow(Image.fromarray(np.dstack([RGB, ALPHA])), "TIFF"))
-    grey_alpha = tiff(np.dstack([GREY, ALPHA]), 1, 8, extra=[(338, 3, [2])])
-    save("refused/unreadable_image", "grey-and-alpha.tif", grey_alpha)
     expect("grey", grey3(GREY))
     save("exact", "grey.8.tif", pillow(grey, "TIFF", compression="tiff_lzw"))
     save("exact", "grey.white-is-zero.tif", tiff(255 - GREY, 0, 8))
@@ -559,11 +818,14 @@ def make_tiff():
         save("close", f"tiff-jpeg-{name}.tif", file)
         expect(f"tiff-jpeg-{name}", shown)
 
-    indices, palette = colors(4)
-    paletted = Image.fromarray(indices.astype(np.uint8), "P")
-    paletted.putpalette(palette.tobytes())
-    save("refused/unreadable_image", "palette.tif", pillow(paletted, "TIFF"))
-    save("refused/unreadable_image", "float.tif", tiff(RGB / 255, 2, 32, extra=[(339, 3, [3, 3, 3])]))
+    make_tiff_grey()
+    make_tiff_palette()
+    make_tiff_rgb()
+    make_tiff_float()
+    make_tiff_cmyk()
+    make_tiff_ycbcr()
+    make_tiff_lab()
+    make_tiff_refused()
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
