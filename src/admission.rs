@@ -3,6 +3,9 @@
 //! A photo is small as a file and large as pixels: 50 megapixels can be a file of 60 kB. So what is counted is pixels, from
 //! before a photo is decoded until its answer is made. The queue is bounded as well: past it, waiting would only make
 //! everybody late.
+//!
+//! Photos are counted too. Each goes through several jobs, and jobs are done in the order in which they came: with too many
+//! photos at once all would be decoded before the first is looked at, and under load none would be finished in time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The budget; clones share it.
 #[derive(Debug, Clone)]
 pub struct Admission {
+    photos: Arc<Semaphore>,
     budget: Arc<Semaphore>,
     permits: u32,
     waiting: Arc<AtomicUsize>,
@@ -31,14 +35,20 @@ pub struct Admission {
 /// A photo's share of the budget, given back when this is dropped.
 #[derive(Debug)]
 pub struct Admitted {
-    _permit: OwnedSemaphorePermit,
+    _photo: OwnedSemaphorePermit,
+    _pixels: OwnedSemaphorePermit,
 }
 
 impl Admission {
-    /// As many pixels at once.
-    pub fn new(pixels: u64) -> Self {
+    /// As many photos and as many pixels at once.
+    pub fn new(photos: usize, pixels: u64) -> Self {
         let permits = permits(pixels);
-        Self { budget: Arc::new(Semaphore::new(permits as usize)), permits, waiting: Arc::default() }
+        Self {
+            photos: Arc::new(Semaphore::new(photos.max(1))),
+            budget: Arc::new(Semaphore::new(permits as usize)),
+            permits,
+            waiting: Arc::default(),
+        }
     }
 
     /// Waits for room for a photo of this size. One larger than the whole budget takes all of it.
@@ -48,15 +58,18 @@ impl Admission {
     pub async fn admit(&self, pixels: u64, deadline: Deadline) -> Result<Admitted, Fault> {
         let full = |detail: &str| Fault::new(Code::Overloaded, detail).retry_after(RETRY);
         let share = permits(pixels).min(self.permits);
-        if let Ok(permit) = Arc::clone(&self.budget).try_acquire_many_owned(share) {
-            return Ok(Admitted { _permit: permit });
-        }
         let waiting = Waiting::enter(&self.waiting)
             .ok_or_else(|| full("This service has more photos waiting than it can answer in time."))?;
-        let permit = deadline.bound(Arc::clone(&self.budget).acquire_many_owned(share)).await;
+        let room = async {
+            let photo = Arc::clone(&self.photos).acquire_owned().await;
+            (photo, Arc::clone(&self.budget).acquire_many_owned(share).await)
+        };
+        let room = deadline.bound(room).await;
         drop(waiting);
-        let permit = permit.map_err(|_| full("There was no room for the photo before the request's deadline."))?;
-        Ok(Admitted { _permit: permit.expect("the semaphore is never closed") })
+        let (photo, pixels) =
+            room.map_err(|_| full("There was no room for the photo before the request's deadline."))?;
+        let open = "the semaphore is never closed";
+        Ok(Admitted { _photo: photo.expect(open), _pixels: pixels.expect(open) })
     }
 }
 
@@ -89,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn photos_wait_for_room_and_give_it_back() {
-        let admission = Admission::new(10_000_000);
+        let admission = Admission::new(9, 10_000_000);
         let first = admission.admit(6_000_000, Deadline::after(SOON)).await.expect("there is room");
         let fault = admission.admit(6_000_000, Deadline::after(SOON)).await.expect_err("there is none");
         assert_eq!(fault.code(), Code::Overloaded);
@@ -102,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_photo_larger_than_the_budget_takes_all_of_it() {
-        let admission = Admission::new(1_000_000);
+        let admission = Admission::new(9, 1_000_000);
         let all = admission.admit(u64::MAX, Deadline::after(SOON)).await.expect("alone");
         assert_eq!(admission.admit(1, Deadline::after(SOON)).await.expect_err("taken").code(), Code::Overloaded);
         drop(all);
@@ -110,8 +123,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn photos_are_counted_however_small() {
+        let admission = Admission::new(1, u64::MAX);
+        let first = admission.admit(1, Deadline::after(SOON)).await.expect("free");
+        assert_eq!(admission.admit(1, Deadline::after(SOON)).await.expect_err("taken").code(), Code::Overloaded);
+        drop(first);
+        admission.admit(1, Deadline::after(SOON)).await.expect("free again");
+    }
+
+    #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
-        let admission = Admission::new(1);
+        let admission = Admission::new(1, 1);
         let _held = admission.admit(1, Deadline::after(LATE)).await.expect("free");
         let waiting = (0..MAX_WAITING).map(|_| {
             let admission = admission.clone();

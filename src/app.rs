@@ -63,7 +63,7 @@ pub fn build(settings: &Settings) -> Result<Service, StartError> {
         limits: settings.limits(),
         max_side: settings.max_side,
         workers: workers.clone(),
-        admission: Admission::new(settings.max_pixels_in_flight),
+        admission: Admission::new(settings.in_flight(), settings.max_pixels_in_flight),
     };
     Ok(Service {
         catalog: Catalog::new(models(settings, &workers)?),

@@ -26,7 +26,7 @@ const USAGE: u8 = 64;
     name = "spotter",
     version,
     about = "Photo in, labelled pixel boxes out",
-    long_about = "Finds objects in photos: over HTTP or on the command line, with TensorFlow Serving or with the small detector inside.\n\nWithout a command it serves. Every flag is an environment variable as well: `spotter config` lists them."
+    long_about = "Finds objects in photos: over HTTP or on the command line, with TensorFlow Serving or with the small detector inside.\n\nWithout a command it serves. Every setting is a flag and an environment variable: `spotter config` lists them."
 )]
 struct Cli {
     #[command(subcommand)]

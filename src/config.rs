@@ -40,6 +40,7 @@ pub struct Settings {
         value_name = "NAME",
         value_delimiter = ',',
         value_parser = model_name,
+        requires = "serving",
         help_heading = "Model"
     )]
     pub model: Vec<String>,
@@ -100,7 +101,12 @@ pub struct Settings {
     )]
     pub max_image_pixels: u64,
 
-    /// Most pixels of all photos that are worked on at once; further photos wait, and are refused where too many do
+    /// Photos worked on at once; further ones wait, and are refused where too many do; 0 means two per worker for the
+    /// embedded detector and 64 in front of TensorFlow Serving
+    #[arg(long, env = "SPOTTER_MAX_IN_FLIGHT", default_value_t = 0, value_name = "COUNT", help_heading = "Limits")]
+    pub max_in_flight: u16,
+
+    /// Most pixels of all photos that are worked on at once; further ones wait, and are refused where too many do
     #[arg(
         long,
         env = "SPOTTER_MAX_PIXELS_IN_FLIGHT",
@@ -111,7 +117,7 @@ pub struct Settings {
     )]
     pub max_pixels_in_flight: u64,
 
-    /// Time for a whole request, from its first byte to its answer
+    /// Time for a request, from its head to its answer
     #[arg(
         long,
         env = "SPOTTER_REQUEST_TIMEOUT_MS",
@@ -241,6 +247,16 @@ impl Settings {
     pub fn worker_count(&self) -> usize {
         match self.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => usize::from(count),
+        }
+    }
+
+    /// How many photos to take on at once.
+    pub fn in_flight(&self) -> usize {
+        match self.max_in_flight {
+            0 if self.serving.is_empty() => 2 * self.worker_count(),
+            // These mostly wait for the model server.
+            0 => 64,
             count => usize::from(count),
         }
     }

@@ -151,8 +151,13 @@ impl Param {
         Self { name: name.into(), value: Raw::Json(value) }
     }
 
+    /// Which option it is.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// An empty value counts as absent: forms send one for every field left blank.
-    fn is_absent(&self) -> bool {
+    pub fn is_absent(&self) -> bool {
         match &self.value {
             Raw::Text(text) => text.trim().is_empty(),
             Raw::Json(Value::Null) => true,

@@ -89,6 +89,9 @@ impl Upload {
                 workers.run(call.deadline, move || futures::executor::block_on(multipart(bytes, boundary))).await?
             }
         };
+        // What stands in the query is what somebody typed; forms are sent with every field filled in.
+        let is_in_query = |name: &str| params.iter().any(|param| param.name() == name && !param.is_absent());
+        let more: Vec<_> = more.into_iter().filter(|param| !is_in_query(param.name())).collect();
         params.extend(more);
         Ok(Self { image, params })
     }
@@ -309,7 +312,12 @@ fn json(body: &[u8]) -> Result<(Bytes, Vec<Param>), Fault> {
     match object.image {
         Some(text) if !text.trim().is_empty() => Ok((base64(&text)?, params)),
         Some(_) => Err(Fault::new(Code::MissingImage, "Field `image` is empty.")),
-        None => Err(Fault::new(Code::MissingImage, "The JSON object has no field `image`.")),
+        None => {
+            let found: Vec<_> =
+                params.iter().take(20).map(|param| param.name().chars().take(60).collect::<String>()).collect();
+            let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+            Err(Fault::new(Code::MissingImage, format!("The JSON object has no field `image`. Fields found: {found}.")))
+        }
     }
 }
 
@@ -393,6 +401,10 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, TOLERA
 /// A file from base64, alone or as a `data:` URI; line breaks are skipped.
 fn base64(text: &str) -> Result<Bytes, Fault> {
     let text = payload(text.trim())?;
+    if text.get(..8).is_some_and(|start| start.starts_with("http://") || start.starts_with("https://")) {
+        let detail = "Field `image` holds a URL. This service takes the file itself: its bytes as base64.";
+        return Err(Fault::new(Code::InvalidBase64, detail));
+    }
     let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n' | b'\t');
     let compact: Cow<'_, [u8]> = if text.bytes().any(|byte| is_break(&byte)) {
         Cow::Owned(text.bytes().filter(|byte| !is_break(byte)).collect())
@@ -408,8 +420,9 @@ fn base64(text: &str) -> Result<Bytes, Fault> {
             } else {
                 ""
             };
-            Err(Fault::new(Code::InvalidBase64, format!("Field `image` is not valid base64: {error}.{hint}"))
-                .caused_by(error))
+            let found = error.to_string();
+            let detail = format!("Field `image` is not valid base64: {}.{hint}", found.trim_end_matches('.'));
+            Err(Fault::new(Code::InvalidBase64, detail).caused_by(error))
         }
     }
 }

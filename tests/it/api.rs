@@ -84,6 +84,10 @@ async fn options_filter_what_is_listed() {
         let body = spotter.detect(&format!("/v1/detect?{query}"), coffee.clone()).await;
         assert_eq!(labels(&body), expected, "{query}");
     }
+    let both =
+        Form::new().part("image", Part::bytes(coffee.to_vec())).text("max_detections", "100").text("classes", "cat");
+    let typed = spotter.post("/v1/detect?max_detections=1&classes=cup").multipart(both);
+    assert_eq!(labels(&json_of(typed).await), ["cup"], "what stands in the query wins");
     let image = BASE64_STANDARD.encode(&coffee);
     let options = json!({"image": image, "classes": ["cup", 67], "exclude_classes": [17], "max_detections": 1});
     assert_eq!(labels(&json_of(spotter.post("/v1/detect").json(&options)).await), ["dining table"]);

@@ -30,7 +30,9 @@ pub(super) fn fault(status: Status, target: &Target) -> Fault {
         Grpc::NotFound => unavailable(format!("The model server has no version of '{model}' ready.")),
         Grpc::Unavailable if text.contains("batch") => overloaded(model),
         Grpc::ResourceExhausted if !text.contains("larger than max") => overloaded(model),
-        Grpc::Unavailable => unavailable(format!("The model server for '{model}' cannot be reached.")),
+        Grpc::Unavailable => {
+            unavailable(format!("The model server for '{model}' cannot be reached. Try again shortly."))
+        }
         // A connection that breaks in the middle of a call surfaces as one of these, with the transport's error
         // behind it; the same codes without one were sent by the server.
         Grpc::Cancelled | Grpc::Unknown | Grpc::Internal if status.source().is_some() => {
