@@ -2,6 +2,7 @@
 
 use crate::geometry::{Photo, PixelBox, Rect, View};
 use crate::model::adapter::Candidate;
+use crate::model::nms::MAX_CANDIDATES;
 
 /// Boxes of one class that overlap by more are one object, seen twice. Between the thresholds that detectors use for
 /// their own NMS (0.45 to 0.6).
@@ -10,9 +11,6 @@ const SAME_OBJECT_IOU: f32 = 0.5;
 const PART_SHARE: f32 = 0.5;
 /// A box ends at the border of its tile where it comes this near, as a fraction of the tile's side.
 const BORDER: f32 = 0.01;
-/// As many as one view's NMS looks at.
-const MAX_CANDIDATES: usize = 1_000;
-
 /// Joins what the views saw; the first view holds all others. The answer is sorted by score.
 ///
 /// An object on the border of two tiles is seen whole by the first view or by an overlapping tile, and in parts by others.

@@ -15,11 +15,6 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that these bytes begin like.
-    pub fn sniff(bytes: &[u8]) -> Option<Self> {
-        Codec::recognise(bytes).map(|codec| codec.format)
-    }
-
     /// The name as it stands in answers, logs and metrics: `jpeg`.
     pub fn name(self) -> &'static str {
         Codec::of(self).name

@@ -4,7 +4,7 @@ use crate::model::adapter::Candidate;
 
 /// Boxes that NMS looks at, best first; more would make the cost quadratic in what a client can ask for with
 /// `min_score=0`. The detectors at hand list at most 100.
-const MAX_CANDIDATES: usize = 1_000;
+pub const MAX_CANDIDATES: usize = 1_000;
 
 /// Between which boxes an overlap counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

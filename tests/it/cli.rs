@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::support::photos::{CHELSEA, COFFEE, assert_found};
 use crate::support::repo;
 use crate::support::scripted_serving::{Script, ScriptedServing};
+use crate::support::service::until_ready;
 
 fn spotter() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spotter"));
@@ -252,8 +253,7 @@ async fn serve_says_where_it_listens_and_stops_when_told() {
     assert_eq!(banner[2].split_whitespace().last().unwrap(), format!("{url}/docs"));
     assert!(banner[3].contains(&format!("curl -s {url}/example.jpg | curl -F image=@- {url}/v1/detect")), "{banner:?}");
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = client.get(format!("{url}/readyz")).header("x-request-id", "from-the-test").send().await.unwrap();
-    assert_eq!(answer.status(), 200);
+    until_ready(&client, &format!("{url}/readyz")).await;
     let answer =
         client.get(format!("{url}/v1/models/none")).header("x-request-id", "from-the-test").send().await.unwrap();
     assert_eq!(answer.status(), 404);

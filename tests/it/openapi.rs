@@ -54,6 +54,7 @@ async fn the_service_serves_the_document_and_accepts_its_examples() {
     let spotter = Spotter::start(&[]).await;
     let served: Value = spotter.get("/openapi.json").send().await.unwrap().json().await.unwrap();
     assert_eq!(served, document());
+    spotter.ready().await;
 
     for (path, item) in served["paths"].as_object().unwrap() {
         let path = fill(path, item);

@@ -70,6 +70,11 @@ impl Spotter {
         self.client.request(method, self.url(path))
     }
 
+    /// Waits until the model has given its first answer, which on a busy machine takes longer than a probe does.
+    pub async fn ready(&self) {
+        until_ready(&self.client, &self.url("/readyz")).await;
+    }
+
     /// A raw upload.
     pub async fn upload(&self, path: &str, photo: Bytes) -> Response {
         self.post(path).header(CONTENT_TYPE, "application/octet-stream").body(photo).send().await.unwrap()
@@ -97,6 +102,20 @@ impl Drop for Spotter {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Asks until the answer is 200; until then it is 503, and nothing else. A minute is far more than any model needs.
+pub async fn until_ready(client: &Client, readyz: &str) {
+    let asking = async {
+        loop {
+            let status = client.get(readyz).send().await.unwrap().status();
+            if status == 200 {
+                return;
+            }
+            assert_eq!(status, 503);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), asking).await.expect("ready within a minute");
 }
 
 /// The problem in an answer: its status, code and body, checked for form.
