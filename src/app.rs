@@ -135,7 +135,6 @@ impl Listening {
         stop: impl Future<Output = ()> + Send + 'static,
         grace: Duration,
     ) -> Result<(), StartError> {
-        tokio::spawn(warm_up(Arc::clone(&self.service)));
         let (stopping, stopped) = oneshot::channel();
         let stop = async move {
             stop.await;
@@ -160,7 +159,9 @@ impl Listening {
 }
 
 /// Asks the default model once, so that the first photo does not pay for it, and says in the log how it stands.
-async fn warm_up(service: Arc<Service>) {
+///
+/// Apart from [`Listening::serve`], so that whoever watches what the model server is sent can do without.
+pub async fn warm_up(service: Arc<Service>) {
     let call = Call { deadline: Deadline::after(service.request_timeout), request_id: RequestId::generate() };
     let model = service.catalog.default_model();
     let backend = model.backend().describe();

@@ -1,6 +1,7 @@
 //! `spotter serve`.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,6 +24,7 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
     print::line(format_args!("  documentation  {url}/docs"));
     print::line(format_args!("  try it         curl -s {url}/example.jpg | curl -F image=@- {url}/v1/detect"));
 
+    tokio::spawn(app::warm_up(Arc::clone(listening.service())));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Serve)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Serve)?;
     let stop = async move {

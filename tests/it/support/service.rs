@@ -31,7 +31,7 @@ pub struct Spotter {
 }
 
 impl Spotter {
-    /// With these flags.
+    /// With these flags. Nothing warms up the model: what the model server is sent, the test has asked for.
     pub async fn start(flags: &[&str]) -> Self {
         let line = std::iter::once(&"spotter").chain(flags);
         let settings = CommandLine::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).settings;
