@@ -1,0 +1,1 @@
+"""How the project is deployed, under test: manifests, mesh, images and pipelines."""

@@ -1,0 +1,382 @@
+"""The manifests: fit for the API server and for the mesh, whole, and in agreement with the program."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+from google.protobuf import text_format
+
+from conftest import ROOT
+from deploy.manifests import OVERLAYS, Manifests, container, dangling, environment, mebibytes, pod, seconds
+from deploy.schemas import Manifest, faults
+
+MESHED = "istio"
+WITH_MODEL_SERVER = ("serving", MESHED)
+OPENAPI = json.loads((ROOT / "openapi/openapi.json").read_text())
+
+# Maps whose keys are anybody's own words; what they refer to is checked by `dangling`.
+FREE = {"labels", "annotations", "matchLabels", "data", "requests", "limits", "selector"}
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def overlay(request: pytest.FixtureRequest) -> Manifests:
+    return Manifests.of(request.param)
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Manifests:
+    return Manifests.of(MESHED)
+
+
+def test_the_overlays_are_those_that_the_documentation_speaks_of() -> None:
+    assert set(OVERLAYS) == {"local", "serving", "istio"}
+    kinds = {name: {manifest["kind"] for manifest in Manifests.of(name).all} for name in OVERLAYS}
+    assert Manifests.of("local").names("Deployment") == {"spotter"}
+    assert Manifests.of("serving").names("Deployment") == {"spotter", "detector"}
+    assert kinds["istio"] - kinds["serving"] == {
+        "AuthorizationPolicy",
+        "DestinationRule",
+        "Gateway",
+        "PeerAuthentication",
+        "VirtualService",
+    }
+
+
+def test_every_manifest_is_fit_and_every_reference_leads_somewhere(overlay: Manifests) -> None:
+    assert [fault for manifest in overlay.all for fault in faults(manifest)] == []
+    assert dangling(overlay) == []
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_misspelt_field_is_refused_wherever_it_stands(name: str) -> None:
+    """Each field of each manifest, misspelt once."""
+    accepted = []
+    for manifest in Manifests.of(name).all:
+        for path in field_paths(manifest):
+            wrong = copy.deepcopy(manifest)
+            parent = wrong
+            for step in path[:-1]:
+                parent = parent[step]
+            parent[f"{path[-1]}x"] = parent.pop(path[-1])
+            try:
+                refused = bool(faults(wrong))
+            except KeyError:  # of apiVersion and kind, without which there is nothing to look up
+                refused = True
+            if not refused:
+                accepted.append(f"{manifest['kind']}: {'.'.join(map(str, path))}")
+    assert accepted == []
+
+
+def field_paths(value: Any, path: tuple = ()) -> Iterator[tuple]:
+    if isinstance(value, list):
+        for index, member in enumerate(value):
+            yield from field_paths(member, (*path, index))
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            # `selector` holds free words, but for `matchLabels`, which is a field.
+            if path and path[-1] in FREE and key != "matchLabels":
+                continue
+            yield (*path, key)
+            yield from field_paths(member, (*path, key))
+
+
+def set_at(kind: str, name: str, path: str, value: Any) -> Callable[[Manifests], None]:
+    def change(manifests: Manifests) -> None:
+        place: Any = manifests.get(kind, name)
+        *steps, last = [int(step) if step.isdigit() else step for step in path.split("/")]
+        for step in steps:
+            place = place[step]
+        assert place[last] != value
+        place[last] = value
+
+    return change
+
+
+SPOTTER_CONTAINER = "spec/template/spec/containers/0"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_at("Service", "spotter", "spec/ports/0/targetPort", "http"),
+        set_at("Service", "detector", "spec/selector", {"app.kubernetes.io/name": "serving"}),
+        set_at("Deployment", "spotter", f"{SPOTTER_CONTAINER}/readinessProbe/httpGet/port", "http"),
+        set_at("Deployment", "spotter", f"{SPOTTER_CONTAINER}/volumeMounts/0/name", "label"),
+        set_at("Deployment", "spotter", f"{SPOTTER_CONTAINER}/envFrom/0/configMapRef/name", "spotter-settings"),
+        set_at("Deployment", "spotter", "spec/template/spec/serviceAccountName", "default"),
+        set_at("Deployment", "spotter", "spec/template/metadata/labels", {"app": "spotter"}),
+        set_at("HorizontalPodAutoscaler", "detector", "spec/scaleTargetRef/name", "serving"),
+        set_at("HorizontalPodAutoscaler", "spotter", "spec/metrics/0/containerResource/container", "app"),
+        set_at("PodDisruptionBudget", "spotter", "spec/selector/matchLabels", {"app": "spotter"}),
+        set_at("NetworkPolicy", "detector", "spec/ingress/0/ports/0/port", "http"),
+        set_at("NetworkPolicy", "spotter-to-detector", "spec/egress/0/ports/0/port", "api"),
+        set_at("NetworkPolicy", "detector", "spec/ingress/0/from/0/podSelector/matchLabels", {"app": "spotter"}),
+        set_at("DestinationRule", "detector", "spec/host", "detectors"),
+        set_at("VirtualService", "detector", "spec/http/0/route/0/destination/port/number", 8501),
+        set_at("VirtualService", "spotter", "spec/hosts", ["www.example.com"]),
+        set_at("AuthorizationPolicy", "detector", "spec/selector/matchLabels", {"app": "detector"}),
+        set_at(
+            "AuthorizationPolicy", "detector", "spec/rules/0/from/0/source/principals",
+            ["cluster.local/ns/default/sa/spotter"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_reference_that_leads_nowhere_is_found(change: Callable[[Manifests], None]) -> None:
+    manifests = Manifests.of(MESHED)
+    change(manifests)
+    assert dangling(manifests)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_at("DestinationRule", "detector", "spec/trafficPolicy/outlierDetection/interval", "0s"),
+        set_at("DestinationRule", "detector", "spec/trafficPolicy/loadBalancer/simple", "LEAST_REQUESTS"),
+        set_at("DestinationRule", "detector", "spec/trafficPolicy/outlierDetection/maxEjectionPercent", "67"),
+        set_at("AuthorizationPolicy", "detector", "spec/rules/0/from/0/source",
+               {"principals": ["a"], "serviceAccounts": ["b"]}),
+        set_at("PeerAuthentication", "strict", "spec", {"portLevelMtls": {"8500": {"mode": "STRICT"}}}),
+    ],
+)  # fmt: skip
+def test_what_the_definitions_say_of_values_is_heeded(change: Callable[[Manifests], None]) -> None:
+    """Enumerations, types, and rules in CEL."""
+    manifests = Manifests.of(MESHED)
+    change(manifests)
+    assert [fault for manifest in manifests.all for fault in faults(manifest)]
+
+
+def test_the_settings_are_the_programs_own(overlay: Manifests, spotter_binary: Path) -> None:
+    """Names and values: the program reads them all, and has them from the environment."""
+    deployment = overlay.get("Deployment", "spotter")
+    settings = environment(overlay, deployment)
+    assert settings and all(name.startswith("SPOTTER_") for name in settings)
+    assert container(deployment)["args"] == ["serve"]
+
+    printed = config(spotter_binary, settings)
+
+    assert printed.returncode == 0, printed.stderr
+    rows = [line.split() for line in printed.stdout.splitlines()[1:]]
+    from_environment = {row[1] for row in rows if row[-1] == "environment"}
+    assert from_environment == settings.keys()
+
+
+def test_a_setting_that_the_program_does_not_know_is_found(spotter_binary: Path) -> None:
+    assert "SPOTTER_LISTENS" not in config(spotter_binary, {"SPOTTER_LISTENS": "0.0.0.0:8080"}).stdout
+    assert config(spotter_binary, {"SPOTTER_LISTEN": "everywhere"}).returncode == 64
+
+
+def config(binary: Path, settings: dict[str, str]) -> subprocess.CompletedProcess:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SPOTTER_")}
+    return subprocess.run([binary, "config"], env=own | settings, capture_output=True, text=True, check=False)
+
+
+def test_the_port_is_where_the_program_listens(overlay: Manifests) -> None:
+    deployment = overlay.get("Deployment", "spotter")
+    (port,) = container(deployment)["ports"]
+    assert environment(overlay, deployment)["SPOTTER_LISTEN"] == f"0.0.0.0:{port['containerPort']}"
+
+
+def test_as_many_workers_as_cores_asked_for(overlay: Manifests) -> None:
+    deployment = overlay.get("Deployment", "spotter")
+    assert environment(overlay, deployment)["SPOTTER_WORKERS"] == container(deployment)["resources"]["requests"]["cpu"]
+
+
+def test_probes_ask_for_paths_of_the_api(overlay: Manifests) -> None:
+    asked = container(overlay.get("Deployment", "spotter"))
+    paths = {probe: asked[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert paths == {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+    assert all("get" in OPENAPI["paths"][path] for path in paths.values())
+    # /readyz takes up to 0.9 s before it says no.
+    assert asked["readinessProbe"]["timeoutSeconds"] > 0.9
+
+
+def test_a_stopping_spotter_has_time_to_leave_the_balancers_and_to_finish(overlay: Manifests) -> None:
+    deployment = overlay.get("Deployment", "spotter")
+    settings = environment(overlay, deployment)
+    leave = container(deployment)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    drain = int(settings["SPOTTER_SHUTDOWN_GRACE_MS"]) / 1000
+    assert leave >= 5
+    assert drain >= int(settings["SPOTTER_REQUEST_TIMEOUT_MS"]) / 1000
+    assert pod(deployment)["terminationGracePeriodSeconds"] > leave + drain
+
+
+@pytest.mark.parametrize("name", WITH_MODEL_SERVER)
+def test_a_stopping_model_server_outlasts_what_it_was_asked(name: str) -> None:
+    """It ends at once on SIGTERM, so that all of it happens before."""
+    manifests = Manifests.of(name)
+    request = int(environment(manifests, manifests.get("Deployment", "spotter"))["SPOTTER_REQUEST_TIMEOUT_MS"]) / 1000
+    detector = manifests.get("Deployment", "detector")
+    leave = container(detector)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert leave >= 5 + request
+    assert pod(detector)["terminationGracePeriodSeconds"] > leave
+
+
+def test_the_memory_limit_holds_the_pixels_in_flight(overlay: Manifests) -> None:
+    deployment = overlay.get("Deployment", "spotter")
+    settings = environment(overlay, deployment)
+    pixels = int(settings["SPOTTER_MAX_PIXELS_IN_FLIGHT"])
+    assert pixels >= int(settings["SPOTTER_MAX_IMAGE_PIXELS"])
+    # 16 bytes a pixel for the worst format; uploads, the model and the program.
+    needed = pixels * 16 / 2**20 + 512
+    assert mebibytes(container(deployment)["resources"]["limits"]["memory"]) >= needed
+
+
+def test_pods_are_what_restricted_pod_security_admits(overlay: Manifests) -> None:
+    assert overlay.get("Namespace", "spotter")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for deployment in overlay.kind("Deployment"):
+        spec, only = pod(deployment), container(deployment)
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert only["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        kinds = {kind for volume in spec.get("volumes", []) for kind in volume} - {"name"}
+        assert kinds <= {"configMap", "emptyDir", "secret"}
+
+
+def test_nothing_is_open_that_is_not_opened(overlay: Manifests) -> None:
+    nothing = overlay.get("NetworkPolicy", "nothing")["spec"]
+    assert nothing == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for policy in overlay.kind("NetworkPolicy"):
+        for rule in policy["spec"].get("ingress", []) + policy["spec"].get("egress", []):
+            assert rule["ports"], policy["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", WITH_MODEL_SERVER)
+def test_the_model_server_serves_the_model_that_spotter_asks_for(name: str) -> None:
+    manifests = Manifests.of(name)
+    settings = environment(manifests, manifests.get("Deployment", "spotter"))
+    detector = container(manifests.get("Deployment", "detector"))
+    flags = dict(flag.removeprefix("--").split("=", 1) for flag in detector["args"])
+    ports = {port["name"]: str(port["containerPort"]) for port in detector["ports"]}
+    assert (flags["port"], flags["rest_api_port"]) == (ports["grpc"], ports["rest"])
+    assert settings["SPOTTER_SERVING"] == f"http://detector:{ports['grpc']}"
+
+    mount = {mount["name"]: mount["mountPath"] for mount in detector["volumeMounts"]}["models-config"]
+    (file,) = manifests.config_map("detector-models")["data"]
+    assert flags["model_config_file"] == f"{mount}/{file}"
+    config = models(manifests)
+    assert [model.name for model in config] == settings["SPOTTER_MODEL"].split(",")
+    for model in config:
+        assert model.base_path == f"/models/{model.name}"
+        versions = set(model.model_version_policy.specific.versions)
+        assert model.version_labels["stable"] in versions
+        assert set(model.version_labels.values()) <= versions
+    probes = {detector[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe")}
+    assert probes == {f"/v1/models/{config[0].name}/metadata"}
+
+
+def models(manifests: Manifests) -> list[Any]:
+    """As the server itself reads its configuration."""
+    (text,) = manifests.config_map("detector-models")["data"].values()
+    return list(text_format.Parse(text, ModelServerConfig()).model_config_list.config)
+
+
+@pytest.mark.parametrize("name", WITH_MODEL_SERVER)
+def test_the_label_map_is_read_by_the_program(name: str, spotter_binary: Path, tmp_path: Path) -> None:
+    manifests = Manifests.of(name)
+    deployment = manifests.get("Deployment", "spotter")
+    ((file, text),) = manifests.config_map("spotter-labels")["data"].items()
+    mounts = {mount["name"]: mount["mountPath"] for mount in container(deployment)["volumeMounts"]}
+    assert environment(manifests, deployment)["SPOTTER_LABELS"] == f"{mounts['labels']}/{file}"
+
+    (tmp_path / file).write_text(text)
+    command = [spotter_binary, "doctor", "--labels", tmp_path / file]
+    report = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert report.returncode == 0, report.stdout
+    assert "the label map fits the model's 80 classes" in report.stdout
+
+
+def test_where_the_mesh_does_not_balance_spotter_sees_every_model_server() -> None:
+    assert Manifests.of("serving").get("Service", "detector")["spec"]["clusterIP"] == "None"
+    # In the mesh the name stands for one address, behind which the proxy balances; headless names it would pass on.
+    assert "clusterIP" not in Manifests.of(MESHED).get("Service", "detector")["spec"]
+
+
+def settings_of(mesh: Manifests) -> dict[str, str]:
+    return environment(mesh, mesh.get("Deployment", "spotter"))
+
+
+def routes(mesh: Manifests, name: str) -> dict[str, Manifest]:
+    return {http["name"]: http for http in mesh.get("VirtualService", name)["spec"]["http"]}
+
+
+def test_the_gateway_waits_a_little_longer_than_spotter(mesh: Manifests) -> None:
+    """So that clients read spotter's problem document instead of the proxy's bare 504."""
+    own = int(settings_of(mesh)["SPOTTER_REQUEST_TIMEOUT_MS"]) / 1000
+    for name in ("grpc", "http"):
+        assert own < seconds(routes(mesh, "spotter")[name]["timeout"]) <= own + 5
+    # A stream of frames has no end that could be foreseen.
+    assert "timeout" not in routes(mesh, "spotter")["grpc-stream"]
+
+
+def test_the_gateway_repeats_only_what_reached_nobody(mesh: Manifests) -> None:
+    for name, route in routes(mesh, "spotter").items():
+        if "route" in route and route["retries"]["attempts"]:
+            assert set(route["retries"]["retryOn"].split(",")) == {"connect-failure", "refused-stream"}, name
+
+
+def test_all_tries_at_the_model_servers_fit_into_spotters_time(mesh: Manifests) -> None:
+    own = int(settings_of(mesh)["SPOTTER_REQUEST_TIMEOUT_MS"]) / 1000
+    (route,) = routes(mesh, "detector").values()
+    tries = (route["retries"]["attempts"] + 1) * seconds(route["retries"]["perTryTimeout"])
+    assert tries <= seconds(route["timeout"]) <= own
+    # Overload is not answered with more of it.
+    assert "resource-exhausted" not in route["retries"]["retryOn"]
+
+
+def test_with_three_model_servers_a_failing_one_can_be_ejected(mesh: Manifests) -> None:
+    hosts = mesh.get("HorizontalPodAutoscaler", "detector")["spec"]["minReplicas"]
+    policy = mesh.get("DestinationRule", "detector")["spec"]["trafficPolicy"]
+    assert hosts == 3
+    assert policy["outlierDetection"]["maxEjectionPercent"] >= 100 / hosts
+    assert policy["outlierDetection"]["maxEjectionPercent"] < 100, "the last one is kept, whatever it does"
+    assert policy["loadBalancer"] == {"simple": "LEAST_REQUEST"}
+
+
+def test_what_is_for_probes_and_scrapes_is_not_for_the_world(mesh: Manifests) -> None:
+    internal = routes(mesh, "spotter")["internal"]
+    assert next(iter(routes(mesh, "spotter"))) == "internal", "the first match wins"
+    assert {match["uri"]["exact"] for match in internal["match"]} >= {"/livez", "/readyz", "/metrics"}
+    assert internal["directResponse"] == {"status": 404}
+
+
+def test_only_calls_that_spotter_makes_are_let_through_to_the_model_servers(mesh: Manifests) -> None:
+    (rule,) = mesh.get("AuthorizationPolicy", "detector")["spec"]["rules"]
+    (to,) = rule["to"]
+    protos = (ROOT / "proto").rglob("*_service.proto")
+    made = {
+        f"/{package}.{service}/{call}"
+        for proto in protos
+        for package, service, body in re.findall(r"package ([\w.]+);.*?service (\w+) \{(.*?)\n\}", proto.read_text(), re.S)
+        for call in re.findall(r"rpc (\w+)", body)
+    }
+    assert made == set(to["operation"]["paths"])
+    assert to["operation"]["ports"] == [str(p["port"]) for p in mesh.get("Service", "detector")["spec"]["ports"]]
+
+
+def test_whoever_is_not_named_is_let_in_nowhere(mesh: Manifests) -> None:
+    assert mesh.get("AuthorizationPolicy", "nobody")["spec"] == {}
+    assert mesh.get("PeerAuthentication", "strict")["spec"] == {"mtls": {"mode": "STRICT"}}
+    for rule in mesh.kind("DestinationRule"):
+        assert rule["spec"]["trafficPolicy"]["tls"]["mode"] == "ISTIO_MUTUAL"
+
+
+def test_the_proxy_outlasts_the_program(mesh: Manifests) -> None:
+    for deployment in mesh.kind("Deployment"):
+        annotation = deployment["spec"]["template"]["metadata"]["annotations"]["proxy.istio.io/config"]
+        drain = re.search(r"terminationDrainDuration: (\w+)", annotation)[1]
+        assert seconds(drain) >= pod(deployment)["terminationGracePeriodSeconds"]
