@@ -4,10 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use crate::admission::Admission;
 use crate::backend::embedded::{Embedded, LoadError};
@@ -16,7 +14,9 @@ use crate::backend::{Backend, Call};
 use crate::config::{Labels, Settings};
 use crate::deadline::Deadline;
 use crate::detect::{Catalog, Model, Pipeline};
+use crate::http::server::{Bounds, Server};
 use crate::http::{self, Service};
+use crate::lifecycle::{Lifecycle, Phase, Shutdown};
 use crate::model::labels::{self, LabelMap};
 use crate::request_id::RequestId;
 use crate::workers::Workers;
@@ -70,6 +70,7 @@ pub fn build(settings: &Settings) -> Result<Service, StartError> {
         pipeline,
         defaults: settings.defaults(),
         request_timeout: settings.request_timeout(),
+        lifecycle: Lifecycle::new(),
     })
 }
 
@@ -100,6 +101,7 @@ fn models(settings: &Settings, workers: &Workers) -> Result<Vec<Model>, StartErr
 pub struct Listening {
     listener: TcpListener,
     service: Arc<Service>,
+    bounds: Bounds,
     address: SocketAddr,
 }
 
@@ -108,11 +110,11 @@ impl Listening {
     ///
     /// # Errors
     /// When it is not to be had.
-    pub async fn bind(service: Service, address: SocketAddr) -> Result<Self, StartError> {
+    pub async fn bind(service: Service, bounds: Bounds, address: SocketAddr) -> Result<Self, StartError> {
         let refused = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, service: Arc::new(service), address })
+        Ok(Self { listener, service: Arc::new(service), bounds, address })
     }
 
     /// Where it listens.
@@ -125,34 +127,22 @@ impl Listening {
         &self.service
     }
 
-    /// Answers requests until `stop` completes, then finishes those in flight; what is not done after `grace` is cut off,
-    /// such as a client that never ends its request.
-    ///
-    /// # Errors
-    /// When the listener fails.
-    pub async fn serve(
-        self,
-        stop: impl Future<Output = ()> + Send + 'static,
-        grace: Duration,
-    ) -> Result<(), StartError> {
-        let (stopping, stopped) = oneshot::channel();
-        let stop = async move {
+    /// Answers requests until `stop` completes, and goes through the last phases then.
+    pub async fn serve(self, stop: impl Future<Output = ()>, shutdown: Shutdown) {
+        let lifecycle = self.service.lifecycle.clone();
+        let server = Server::new(http::router(self.service), self.bounds, lifecycle.clone());
+        let end = async {
             stop.await;
-            // Nobody listens where the server has failed meanwhile.
-            let _ = stopping.send(());
-        };
-        let server = axum::serve(self.listener, http::router(self.service)).with_graceful_shutdown(stop);
-        let over = async {
-            match stopped.await {
-                Ok(()) => tokio::time::sleep(grace).await,
-                Err(_) => std::future::pending().await,
-            }
+            lifecycle.advance(Phase::Draining);
+            tokio::time::sleep(shutdown.delay).await;
+            lifecycle.advance(Phase::Stopping);
+            tokio::time::sleep(shutdown.grace).await;
         };
         tokio::select! {
-            served = server => served.map_err(StartError::Serve),
-            () = over => {
+            () = server.serve(self.listener) => {}
+            () = end => {
+                let grace = shutdown.grace;
                 tracing::warn!(?grace, "connections were still open after the grace and are cut off");
-                Ok(())
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::config::{self, LogFormat, Settings};
 mod config_command;
 mod detect;
 mod doctor;
+mod open_files;
 mod openapi;
 mod print;
 mod serve;

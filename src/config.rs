@@ -13,7 +13,9 @@ use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
 
 use crate::backend::serving::{self, Address};
 use crate::detect::Defaults;
+use crate::http::server::Bounds;
 use crate::image::Limits;
+use crate::lifecycle::Shutdown;
 
 /// What the service is told at start.
 #[derive(Debug, Clone, Args)]
@@ -128,7 +130,73 @@ pub struct Settings {
     )]
     pub request_timeout_ms: u64,
 
-    /// Time that requests in flight have to finish once the service is told to stop
+    /// Connections at once; further ones take the place of those that have been without a request the longest
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_CONNECTIONS",
+        default_value_t = 10_000,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000),
+        help_heading = "Clients"
+    )]
+    pub max_connections: u32,
+
+    /// Largest head of a request, in bytes: request line and headers
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_HEAD_BYTES",
+        default_value_t = 32 << 10,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u32).range(1 << 10..=1 << 20),
+        help_heading = "Clients"
+    )]
+    pub max_head_bytes: u32,
+
+    /// Time for the head of a request, from its first byte to its last, and for a new connection to send anything
+    #[arg(
+        long,
+        env = "SPOTTER_HEAD_TIMEOUT_MS",
+        default_value_t = 10_000,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(1..=3_600_000),
+        help_heading = "Clients"
+    )]
+    pub head_timeout_ms: u64,
+
+    /// Time that a connection is kept without a request, or with an answer that its client does not read
+    #[arg(
+        long,
+        env = "SPOTTER_KEEP_ALIVE_MS",
+        default_value_t = 75_000,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(1..=3_600_000),
+        help_heading = "Clients"
+    )]
+    pub keep_alive_ms: u64,
+
+    /// Requests at once on one HTTP/2 connection
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_STREAMS",
+        default_value_t = 100,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=10_000),
+        help_heading = "Clients"
+    )]
+    pub max_streams: u32,
+
+    /// Time that the service goes on after it is told to stop, no longer ready, so that nobody is sent to it any more
+    #[arg(
+        long,
+        env = "SPOTTER_SHUTDOWN_DELAY_MS",
+        default_value_t = 0,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(0..=3_600_000),
+        help_heading = "Service"
+    )]
+    pub shutdown_delay_ms: u64,
+
+    /// Time that requests in flight have to finish once no new ones are taken
     #[arg(
         long,
         env = "SPOTTER_SHUTDOWN_GRACE_MS",
@@ -238,9 +306,24 @@ impl Settings {
         Duration::from_millis(self.request_timeout_ms)
     }
 
-    /// How long requests in flight may take once the service is told to stop.
-    pub fn shutdown_grace(&self) -> Duration {
-        Duration::from_millis(self.shutdown_grace_ms)
+    /// What bounds a connection.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            connections: self.max_connections as usize,
+            head_bytes: self.max_head_bytes as usize,
+            head_time: Duration::from_millis(self.head_timeout_ms),
+            keep_alive: Duration::from_millis(self.keep_alive_ms),
+            request_time: self.request_timeout(),
+            streams: self.max_streams,
+        }
+    }
+
+    /// How the service ends.
+    pub fn shutdown(&self) -> Shutdown {
+        Shutdown {
+            delay: Duration::from_millis(self.shutdown_delay_ms),
+            grace: Duration::from_millis(self.shutdown_grace_ms),
+        }
     }
 
     /// How many cores to keep busy.

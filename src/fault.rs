@@ -25,17 +25,21 @@ pub enum Code {
     UnknownVersion,
     MethodNotAllowed,
     NotAcceptable,
+    RequestTimeout,
     UploadTimeout,
     PayloadTooLarge,
     ImageTooLarge,
+    UriTooLong,
     UnsupportedMediaType,
     UnsupportedImageFormat,
     UnreadableImage,
     InvalidOption,
+    HeadTooLarge,
     Internal,
     ModelContract,
     ModelUnavailable,
     Overloaded,
+    Draining,
     ModelDeadline,
     DeadlineExceeded,
 }
@@ -55,7 +59,7 @@ pub struct Row {
 
 impl Code {
     /// Every failure, in the order of its status.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::MissingImage,
         Self::InvalidBase64,
         Self::InvalidJson,
@@ -66,17 +70,21 @@ impl Code {
         Self::UnknownVersion,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
+        Self::RequestTimeout,
         Self::UploadTimeout,
         Self::PayloadTooLarge,
         Self::ImageTooLarge,
+        Self::UriTooLong,
         Self::UnsupportedMediaType,
         Self::UnsupportedImageFormat,
         Self::UnreadableImage,
         Self::InvalidOption,
+        Self::HeadTooLarge,
         Self::Internal,
         Self::ModelContract,
         Self::ModelUnavailable,
         Self::Overloaded,
+        Self::Draining,
         Self::ModelDeadline,
         Self::DeadlineExceeded,
     ];
@@ -131,6 +139,12 @@ impl Code {
                 "No answer in the accepted media types",
                 "Accept application/json for boxes, image/jpeg or image/png for the annotated photo.",
             ),
+            Self::RequestTimeout => (
+                "REQUEST_TIMEOUT",
+                408,
+                "The request's head took too long",
+                "Send the request line and the headers at once, within --head-timeout-ms.",
+            ),
             Self::UploadTimeout => (
                 "UPLOAD_TIMEOUT",
                 408,
@@ -145,6 +159,12 @@ impl Code {
                 413,
                 "Too many pixels",
                 "Send the photo at a smaller size, or raise --max-image-pixels. It is decided from the header, before any pixel is decoded.",
+            ),
+            Self::UriTooLong => (
+                "URI_TOO_LONG",
+                414,
+                "The request's target is too long",
+                "A target has up to 65534 bytes; options may be sent in the body.",
             ),
             Self::UnsupportedMediaType => (
                 "UNSUPPORTED_MEDIA_TYPE",
@@ -170,6 +190,12 @@ impl Code {
                 "An option is unknown or out of range",
                 "`errors` names each option with its bound.",
             ),
+            Self::HeadTooLarge => (
+                "HEAD_TOO_LARGE",
+                431,
+                "The request's head is too large",
+                "The request line and the headers are too large together, or there are too many headers. Send fewer, such as cookies that are not meant for this service, or raise --max-head-bytes.",
+            ),
             Self::Internal => (
                 "INTERNAL",
                 500,
@@ -191,6 +217,12 @@ impl Code {
             Self::Overloaded => {
                 ("OVERLOADED", 503, "Too many requests at once", "Try again after Retry-After, or add replicas.")
             }
+            Self::Draining => (
+                "DRAINING",
+                503,
+                "The service is about to stop",
+                "It still answers what reaches it; send new requests to another instance.",
+            ),
             Self::ModelDeadline => (
                 "MODEL_DEADLINE",
                 504,

@@ -12,6 +12,7 @@ use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::detect::{Catalog, Defaults, Pipeline};
+use crate::lifecycle::Lifecycle;
 
 mod accept;
 mod context;
@@ -21,6 +22,7 @@ mod health;
 mod models;
 mod problem;
 mod problem_page;
+pub mod server;
 mod upload;
 
 pub use docs::{EXAMPLE_PHOTO, openapi};
@@ -35,6 +37,8 @@ pub struct Service {
     pub defaults: Defaults,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// How far from its end the service is.
+    pub lifecycle: Lifecycle,
 }
 
 /// All routes with the layers around them.

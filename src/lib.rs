@@ -2,7 +2,8 @@
 //!
 //! Reading order, each layer using only those before it:
 //!
-//! 1. [`fault`], [`geometry`], [`tensor`], [`deadline`], [`request_id`], [`workers`], [`admission`]: the words everything is said in.
+//! 1. [`fault`], [`geometry`], [`tensor`], [`deadline`], [`request_id`], [`workers`], [`admission`],
+//!    [`lifecycle`]: the words everything is said in.
 //! 2. [`image`]: an uploaded file becomes upright RGB pixels, or a clear refusal.
 //! 3. [`model`]: signatures, label maps, and the adapters that know how a kind of detector reads.
 //! 4. [`backend`]: where models run, in this process or behind TensorFlow Serving.
@@ -23,6 +24,7 @@ pub mod fault;
 pub mod geometry;
 pub mod http;
 pub mod image;
+pub mod lifecycle;
 pub mod model;
 pub mod request_id;
 pub mod tensor;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{self, Listening, StartError};
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, open_files, print};
 use crate::config::Settings;
 
 pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
+    open_files::allow_for(settings.max_connections);
     let service = app::build(settings)?;
-    let listening = Listening::bind(service, settings.listen).await?;
+    let listening = Listening::bind(service, settings.bounds(), settings.listen).await?;
     let model = listening.service().catalog.default_model();
     let url = format!("http://{}", reachable(listening.address()));
     print::line(format_args!(
@@ -41,7 +42,8 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
             std::process::exit(1);
         });
     };
-    Ok(listening.serve(stop, settings.shutdown_grace()).await?)
+    listening.serve(stop, settings.shutdown()).await;
+    Ok(())
 }
 
 /// The address to write into a URL: "every address" is reached at loopback.

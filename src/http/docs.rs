@@ -91,7 +91,8 @@ pub(super) fn swagger_ui(document: utoipa::openapi::OpenApi) -> Router<Arc<Servi
 /// The codes that an operation may answer.
 fn codes(operation_id: &str) -> Vec<Code> {
     /// Those that every request may meet.
-    const ANY: [Code; 2] = [Code::InvalidRequest, Code::Internal];
+    const ANY: [Code; 5] =
+        [Code::InvalidRequest, Code::RequestTimeout, Code::UriTooLong, Code::HeadTooLarge, Code::Internal];
     /// Those of asking a model something.
     const MODEL: [Code; 5] =
         [Code::ModelContract, Code::ModelUnavailable, Code::Overloaded, Code::ModelDeadline, Code::DeadlineExceeded];
@@ -111,6 +112,7 @@ fn codes(operation_id: &str) -> Vec<Code> {
             Code::UnreadableImage,
             Code::InvalidOption,
         ],
+        "readyz" => &[Code::Draining],
         _ => &[],
     };
     let asks_model = matches!(operation_id, "detect" | "detectWithModel" | "getModel" | "readyz");

@@ -9,11 +9,15 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::backend::Call;
-use crate::fault::Fault;
+use crate::fault::{Code, Fault};
 use crate::http::Service;
+use crate::lifecycle::Phase;
 
 /// Probes come every few seconds and give up after one by default; the answer should be there before.
 const PROBE_TIME: Duration = Duration::from_millis(900);
+
+/// By then an instance that was told to stop is gone, and its successor may be there.
+const DRAINED: Duration = Duration::from_secs(5);
 
 /// Is the process alive
 #[utoipa::path(
@@ -29,7 +33,8 @@ pub(super) async fn livez() -> Json<Alive> {
 
 /// Would a photo be answered
 ///
-/// Ready means that the default model has a version AVAILABLE and that this version has answered a Predict.
+/// Ready means that the default model has a version AVAILABLE and that this version has answered a Predict. An instance that was
+/// told to stop is not ready.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -41,6 +46,10 @@ pub(super) async fn readyz(
     State(service): State<Arc<Service>>,
     Extension(mut call): Extension<Call>,
 ) -> Result<Json<Ready>, Fault> {
+    if service.lifecycle.phase() >= Phase::Draining {
+        let detail = "This instance is about to stop. It still answers what reaches it.";
+        return Err(Fault::new(Code::Draining, detail).retry_after(DRAINED));
+    }
     call.deadline = call.deadline.at_most(PROBE_TIME);
     let model = service.catalog.default_model();
     let resolved = model.ready(&call, service.request_timeout).await?;

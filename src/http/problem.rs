@@ -98,8 +98,7 @@ pub(super) fn render(mut failed: Response, fault: &Fault, request_id: &RequestId
     response.headers_mut().extend(own);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(wait) = fault.retry_wait() {
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    if let Some(seconds) = retry_seconds(fault) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
@@ -123,6 +122,11 @@ pub(super) fn fault_of(response: &Response) -> Option<Arc<Fault>> {
     Some(Arc::new(Fault::new(code, detail).caused_by(format!("the framework answered {status}"))))
 }
 
-fn status(code: Code) -> StatusCode {
+/// `Retry-After` in whole seconds, rounded up.
+pub(super) fn retry_seconds(fault: &Fault) -> Option<u64> {
+    fault.retry_wait().map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+}
+
+pub(super) fn status(code: Code) -> StatusCode {
     StatusCode::from_u16(code.row().status).expect("the table holds valid statuses")
 }

@@ -238,7 +238,11 @@ impl Drop for Serving {
 }
 
 fn serve(arguments: &[&str]) -> (Serving, Vec<String>) {
-    let child = spotter().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    running(spotter().args(arguments))
+}
+
+fn running(command: &mut Command) -> (Serving, Vec<String>) {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut serving = Serving(child);
     let lines = BufReader::new(serving.0.stdout.take().unwrap()).lines();
     let banner = lines.map(Result::unwrap).take(4).collect();
@@ -268,6 +272,25 @@ async fn serve_says_where_it_listens_and_stops_when_told() {
     let line = lines.iter().find(|line| line["code"] == "UNKNOWN_MODEL").unwrap_or_else(|| panic!("{log}"));
     assert_eq!(line["span"]["request_id"], "from-the-test", "{line}");
     assert_eq!(line["route"], "/v1/models/{model}", "{line}");
+}
+
+/// Connections that say nothing take every file that the process may open; whoever has a request is answered still.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_file_descriptors_idle_connections_make_room() {
+    let line = format!("ulimit -n 40; exec {} serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_spotter"));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).env_remove("SPOTTER_SERVING");
+    let (_serving, banner) = running(&mut shell);
+    let url = banner[1].split_whitespace().last().unwrap();
+    let address = url.strip_prefix("http://").unwrap();
+    let silent: Vec<_> = (0..80).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+    for _ in 0..10 {
+        let asking = client.get(format!("{url}/livez")).send();
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(60), asking).await.unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    drop(silent);
 }
 
 #[test]

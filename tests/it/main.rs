@@ -5,6 +5,7 @@
 mod api;
 mod backend_contract;
 mod cli;
+mod connections;
 mod models;
 mod openapi;
 mod problems;

@@ -180,7 +180,7 @@ async fn an_upload_that_stops() {
 }
 
 /// A backend with one purpose.
-struct Faulty(fn() -> Fault);
+struct Faulty(Box<dyn Fn() -> Fault + Send + Sync>);
 
 #[async_trait]
 impl Backend for Faulty {
@@ -214,9 +214,9 @@ fn settings(flags: &[&str]) -> Settings {
     <CommandLine as clap::Parser>::parse_from(std::iter::once(&"spotter").chain(flags)).settings
 }
 
-async fn faulty(fault: fn() -> Fault) -> Spotter {
+async fn faulty(fault: impl Fn() -> Fault + Send + Sync + 'static) -> Spotter {
     let mut service = app::build(&settings(&[])).unwrap();
-    service.catalog = Catalog::new(vec![Model::new("faulty", Arc::new(Faulty(fault)), LabelMap::coco())]);
+    service.catalog = Catalog::new(vec![Model::new("faulty", Arc::new(Faulty(Box::new(fault))), LabelMap::coco())]);
     Spotter::run(service).await
 }
 
@@ -232,38 +232,8 @@ async fn a_panic_is_answered_and_the_service_goes_on() {
 /// Each code with the status, the page and the headers of its row; how they come about is tested beside what fails.
 #[tokio::test]
 async fn every_code_is_answered_as_its_row_says_and_has_a_page() {
-    const FAULTS: [fn() -> Fault; Code::ALL.len()] = {
-        const fn raise<const N: usize>() -> fn() -> Fault {
-            || Fault::new(Code::ALL[N], "detail").retry_after(Duration::from_millis(1500))
-        }
-        [
-            raise::<0>(),
-            raise::<1>(),
-            raise::<2>(),
-            raise::<3>(),
-            raise::<4>(),
-            raise::<5>(),
-            raise::<6>(),
-            raise::<7>(),
-            raise::<8>(),
-            raise::<9>(),
-            raise::<10>(),
-            raise::<11>(),
-            raise::<12>(),
-            raise::<13>(),
-            raise::<14>(),
-            raise::<15>(),
-            raise::<16>(),
-            raise::<17>(),
-            raise::<18>(),
-            raise::<19>(),
-            raise::<20>(),
-            raise::<21>(),
-            raise::<22>(),
-        ]
-    };
-    for (code, fault) in Code::ALL.into_iter().zip(FAULTS) {
-        let spotter = faulty(fault).await;
+    for code in Code::ALL {
+        let spotter = faulty(move || Fault::new(code, "detail").retry_after(Duration::from_millis(1500))).await;
         let response = spotter.post("/v1/detect").body(photo("chelsea.png")).send().await.unwrap();
         assert_eq!(response.status(), code.row().status);
         assert_eq!(response.headers()[RETRY_AFTER], "2", "rounded up to whole seconds");

@@ -35,23 +35,32 @@ impl Spotter {
     pub async fn start(flags: &[&str]) -> Self {
         let line = std::iter::once(&"spotter").chain(flags);
         let settings = CommandLine::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).settings;
-        Self::run(app::build(&settings).unwrap()).await
+        Self::listen(app::build(&settings).unwrap(), &settings).await
     }
 
     /// With parts of the test's own.
     pub async fn run(service: Service) -> Self {
+        Self::listen(service, &CommandLine::parse_from(["spotter"]).settings).await
+    }
+
+    async fn listen(service: Service, settings: &Settings) -> Self {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listening = Listening::bind(service, loopback).await.unwrap();
+        let listening = Listening::bind(service, settings.bounds(), loopback).await.unwrap();
+        let shutdown = settings.shutdown();
         let address = listening.address();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             let stop = async {
                 let _ = stopped.await;
             };
-            listening.serve(stop, Duration::from_secs(60)).await.unwrap();
+            listening.serve(stop, shutdown).await;
         });
         let client = Client::builder().no_proxy().build().unwrap();
         Self { address, client, stop: Some(stop), task }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -89,12 +98,20 @@ impl Spotter {
         body
     }
 
+    /// Tells it to stop.
+    pub fn tell_to_stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits until it has stopped.
+    pub async fn stopped(mut self) {
+        (&mut self.task).await.unwrap();
+    }
+
     /// Stops it and waits until every request in flight is answered.
     pub async fn stop(mut self) {
-        self.stop.take().unwrap().send(()).unwrap();
-        // Kept-alive connections count as in flight until the client lets go of them.
-        self.client = Client::new();
-        (&mut self.task).await.unwrap();
+        self.tell_to_stop();
+        self.stopped().await;
     }
 }
 

@@ -1,0 +1,212 @@
+//! One connection, from the first byte to the last.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::connections::Place;
+use super::pulse::{Overdue, Pulse};
+use super::wire::Wire;
+use super::{Shared, exchange, refusal};
+use crate::fault::Fault;
+use crate::lifecycle::Phase;
+
+/// Headers of one HTTP/1 request.
+pub(super) const MAX_HEADERS: usize = 100;
+/// What HTTP/2 begins with (RFC 9113, 3.4); HTTP/1 never does.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// A peer that answers no ping for this long is gone; it is asked every so often.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_PATIENCE: Duration = Duration::from_secs(20);
+/// Streams that the client has reset and the service has not looked at yet (CVE-2023-44487), and streams reset for errors of
+/// the client: past either the connection ends.
+const MAX_RESETS: usize = 20;
+const MAX_ERROR_RESETS: usize = 128;
+
+/// A connection that was taken.
+pub(super) struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    pulse: Arc<Pulse>,
+}
+
+/// How serving a connection came to its end.
+#[derive(Debug)]
+enum End {
+    /// HTTP has ended it, well or not.
+    Over,
+    /// A head began and did not end.
+    LateHead,
+    /// The client has gone, or might as well have.
+    CutOff,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) -> Self {
+        Self { stream, peer, shared, pulse: Arc::new(Pulse::new()) }
+    }
+
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
+    }
+
+    /// Tells the client why it is not served.
+    pub(super) async fn refuse(self, fault: &Fault) {
+        refusal::send(self.stream, fault).await;
+    }
+
+    /// Serves it to its end.
+    pub(super) async fn serve(self, place: Place) {
+        let Self { stream, peer, shared, pulse } = self;
+        speak(stream, peer, shared, pulse).await;
+        drop(place);
+    }
+}
+
+/// Finds out which HTTP it is, and speaks it.
+async fn speak<I>(mut io: I, peer: SocketAddr, shared: Arc<Shared>, pulse: Arc<Pulse>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let first = tokio::select! {
+        biased;
+        first = first_bytes(&mut io, &pulse) => first,
+        why = pulse.overdue(&shared.bounds) => {
+            // One that said nothing at all is told nothing.
+            if why == Overdue::Head {
+                refusal::send(io, &refusal::late_head(&shared.bounds)).await;
+            }
+            return;
+        }
+        () = pulse.asked_to_give_way() => return,
+        () = shared.lifecycle.reached(Phase::Stopping) => return,
+    };
+    match first {
+        Ok(ahead) if ahead == PREFACE => http2(io, ahead, peer, shared, pulse).await,
+        Ok(ahead) if !ahead.is_empty() => http1(io, ahead, peer, shared, pulse).await,
+        // It came to nothing.
+        Ok(_) | Err(_) => {}
+    }
+}
+
+/// As much as it takes to tell HTTP/1 from HTTP/2; nothing where the client left first.
+async fn first_bytes(io: &mut (impl AsyncRead + Unpin), pulse: &Pulse) -> io::Result<Bytes> {
+    let mut seen = BytesMut::with_capacity(PREFACE.len());
+    loop {
+        let before = seen.len();
+        let room = PREFACE.len() - before;
+        if (&mut *io).take(room as u64).read_buf(&mut seen).await? == 0 {
+            return Ok(seen.freeze());
+        }
+        pulse.heard();
+        if seen.len() == PREFACE.len() || !PREFACE.starts_with(&seen) {
+            return Ok(seen.freeze());
+        }
+    }
+}
+
+async fn http1<I>(io: I, ahead: Bytes, peer: SocketAddr, shared: Arc<Shared>, pulse: Arc<Pulse>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // It would run from the end of the last request on; a kept connection and a slow head are different things.
+        .header_read_timeout(None)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(shared.bounds.head_bytes);
+    let wire = TokioIo::new(Wire::new(io, ahead, Some(Arc::clone(&pulse))));
+    let service = {
+        let (shared, pulse) = (Arc::clone(&shared), Arc::clone(&pulse));
+        service_fn(move |request| exchange::answer(request, peer, Arc::clone(&shared), Arc::clone(&pulse)))
+    };
+    let mut connection = builder.serve_connection(wire, service);
+    let end = accompany(Pin::new(&mut connection), &pulse, &shared).await;
+    let (io, withheld) = connection.into_parts().io.into_inner().into_parts();
+    match (end, withheld) {
+        (End::Over, Some(status)) => refusal::send(io, &refusal::fault(status, &shared.bounds)).await,
+        (End::LateHead, _) => refusal::send(io, &refusal::late_head(&shared.bounds)).await,
+        (End::Over | End::CutOff, _) => {}
+    }
+}
+
+async fn http2<I>(io: I, ahead: Bytes, peer: SocketAddr, shared: Arc<Shared>, pulse: Arc<Pulse>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http2::Builder::new(Streams { longest: shared.bounds.longest_exchange() });
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(shared.bounds.streams)
+        .max_header_list_size(shared.bounds.head_bytes as u32)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_PATIENCE);
+    let wire = TokioIo::new(Wire::new(io, ahead, None));
+    let service = {
+        let (shared, pulse) = (Arc::clone(&shared), Arc::clone(&pulse));
+        service_fn(move |request| exchange::answer(request, peer, Arc::clone(&shared), Arc::clone(&pulse)))
+    };
+    pulse.greeted();
+    let connection = pin!(builder.serve_connection(wire, service));
+    accompany(connection, &pulse, &shared).await;
+}
+
+/// Drives a connection until it is over or has waited long enough. One that has no request left is asked to end in
+/// HTTP's own way first.
+async fn accompany<C: GracefulConnection>(mut connection: Pin<&mut C>, pulse: &Pulse, shared: &Shared) -> End
+where
+    C::Error: std::fmt::Display,
+{
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended");
+                }
+                return End::Over;
+            }
+            why = pulse.overdue(&shared.bounds) => match why {
+                Overdue::Head => return End::LateHead,
+                Overdue::Idle if !leaving => {}
+                Overdue::Idle | Overdue::Answer => return End::CutOff,
+            },
+            () = pulse.asked_to_give_way(), if !leaving => {}
+            () = shared.lifecycle.reached(Phase::Stopping), if !leaving => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        pulse.leave();
+        leaving = true;
+    }
+}
+
+/// Runs the streams of an HTTP/2 connection, none longer than a request may take and its answer be read.
+#[derive(Debug, Clone)]
+struct Streams {
+    longest: Duration,
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        tokio::spawn(tokio::time::timeout(self.longest, stream));
+    }
+}

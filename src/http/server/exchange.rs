@@ -1,0 +1,60 @@
+//! One request and its answer, as the connection sees them.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderValue, Request, Response, Version, header};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tower::ServiceExt;
+
+use super::Shared;
+use super::pulse::{Pulse, Underway};
+use crate::lifecycle::Phase;
+
+/// Has the router answer, and the connection know how long that takes.
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    pulse: Arc<Pulse>,
+) -> Result<Response<Answer>, Infallible> {
+    let underway = pulse.begin();
+    let version = request.version();
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let mut response = shared.router.clone().oneshot(request).await?;
+    // Whoever asks now has not noticed yet that this service is leaving. HTTP/2 is told by GOAWAY, which loses nothing.
+    if version < Version::HTTP_2 && shared.lifecycle.phase() >= Phase::Draining {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|body| Answer { body, _underway: underway }))
+}
+
+/// An answer's body; the request is over when it is.
+pub(super) struct Answer {
+    body: Body,
+    _underway: Underway,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

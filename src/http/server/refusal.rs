@@ -1,0 +1,76 @@
+//! What a client is told where no request came about: the same problem as everywhere, written by hand, then the end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::fault::{Code, Fault};
+use crate::http::problem::{self, MEDIA_TYPE, Problem};
+use crate::request_id::RequestId;
+
+use super::Bounds;
+
+/// A client that is still sending when the connection closes sees a reset instead of the answer; it is heard out this long
+/// and this far.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 1 << 20;
+
+/// What hyper meant by the status that it refused a head with.
+pub(super) fn fault(status: u16, bounds: &Bounds) -> Fault {
+    match status {
+        414 => {
+            Fault::new(Code::UriTooLong, "The request's target has more than 65534 bytes. Send options in the body.")
+        }
+        431 => {
+            let max = bounds.head_bytes;
+            let detail = format!(
+                "The request line and the headers have more than {max} bytes, or more than {} headers.",
+                super::connection::MAX_HEADERS
+            );
+            Fault::new(Code::HeadTooLarge, detail).with("max_bytes", max)
+        }
+        _ => {
+            Fault::new(Code::InvalidRequest, "What was sent is not HTTP/1.1 or HTTP/2: its first lines cannot be read.")
+        }
+    }
+}
+
+/// A head that does not arrive.
+pub(super) fn late_head(bounds: &Bounds) -> Fault {
+    let ms = bounds.head_time.as_millis() as u64;
+    let detail = format!("The head of the request was not complete within {ms} ms.");
+    Fault::new(Code::RequestTimeout, detail).with("max_ms", ms)
+}
+
+/// Says what is wrong, in HTTP/1.1, and hangs up.
+pub(super) async fn send(mut io: impl AsyncRead + AsyncWrite + Unpin, fault: &Fault) {
+    let request_id = RequestId::generate();
+    let code = fault.code();
+    tracing::info!(%request_id, status = code.row().status, code = code.name(), detail = %fault, "refused");
+    let said = async {
+        io.write_all(&response(fault, &request_id)).await?;
+        io.shutdown().await?;
+        let mut rest = (&mut io).take(LINGER_BYTES);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // Whether it was heard or not, that was all.
+    let _ = tokio::time::timeout(LINGER, said).await;
+}
+
+fn response(fault: &Fault, request_id: &RequestId) -> Bytes {
+    use std::fmt::Write;
+
+    let body = serde_json::to_string(&Problem::new(fault, request_id)).expect("a problem is plain JSON");
+    let status = problem::status(fault.code());
+    let mut text = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\ncache-control: no-store\r\nx-request-id: {request_id}\r\nconnection: close\r\n",
+        body.len()
+    );
+    if let Some(seconds) = problem::retry_seconds(fault) {
+        let _ = write!(text, "retry-after: {seconds}\r\n");
+    }
+    text.push_str("\r\n");
+    text.push_str(&body);
+    text.into()
+}
