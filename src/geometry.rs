@@ -209,6 +209,18 @@ impl Letterbox {
         Self { view, content, canvas: content }
     }
 
+    /// The least size that the whole photo may be decoded at, so that the window does not have to be enlarged more than it
+    /// would be from all of the photo's pixels.
+    pub fn least(&self) -> Size {
+        let Self { view: View { photo, window }, content, .. } = *self;
+        let side = |photo: u32, window: u32, content: u32| {
+            let least = (u64::from(photo) * u64::from(content)).div_ceil(u64::from(window));
+            u32::try_from(least).unwrap_or(u32::MAX).min(photo)
+        };
+        let window = window.size();
+        Size::new(side(photo.width, window.width, content.width), side(photo.height, window.height, content.height))
+    }
+
     /// From the photo onto the canvas.
     pub fn forward(&self, rect: &Rect<Photo>) -> Rect<Canvas> {
         let ((left, top), (x, y)) = (self.origin(), self.factors());

@@ -4,15 +4,17 @@
 //!
 //! ```text
 //! Bytes -> Encoded   format by its first bytes, header read, limits checked; no pixel decoded yet
-//!       -> Rgb       upright RGB8, nothing transparent
+//!       -> Decoded   upright RGB8, nothing transparent; where fewer pixels will do, at a reduced scale
 //!       -> fit       resized and padded for the model
-//!       -> draw      boxes and tags on the photo itself
+//!       -> Rgb       the photo itself, for those who need all of it
+//!       -> draw      boxes and tags on it
 //!       -> encode    a JPEG or PNG file again
 //! ```
 //!
 //! A new format is one file in `codec/` and one row in `codec.rs`.
 
 mod codec;
+mod decoded;
 pub mod draw;
 pub mod encode;
 mod encoded;
@@ -26,6 +28,7 @@ mod rgb;
 mod tests;
 mod upright;
 
+pub use decoded::Decoded;
 pub use encoded::{Encoded, Limits};
 pub use format::Format;
 pub use rgb::Rgb;

@@ -236,23 +236,34 @@ impl Pipeline {
 
 /// From a file to the model's inputs, one a view.
 fn ready(photo: &Encoded, views: &[View], input: &Input, keep: Keep, max_side: u32) -> Result<Ready, Fault> {
-    let all_whole = views.iter().all(View::is_whole);
-    let untouched = if input.form == Form::Encoded && all_whole { photo.untouched() } else { None };
     let begin = Instant::now();
     // A model that decodes by itself gets the client's own file, and nothing is decoded here.
-    let pixels = if untouched.is_none() || keep == Keep::Photo { Some(photo.decode()?) } else { None };
+    if input.form == Form::Encoded
+        && views.iter().all(View::is_whole)
+        && let Some(file) = photo.untouched()
+    {
+        let prepared = views.iter().map(|_| input::untouched(file.clone(), photo.photo())).collect();
+        let pixels = if keep == Keep::Photo { photo.decode()?.into_photo() } else { None };
+        return Ok(Ready { prepared, pixels, decode: begin.elapsed(), prepare: Duration::ZERO });
+    }
+
+    let letterboxes: Vec<_> = views.iter().map(|view| input.letterbox(*view, max_side)).collect();
+    let decoded = match keep {
+        Keep::Photo => photo.decode()?,
+        Keep::Nothing => photo.decode_at_least(most(letterboxes.iter().map(Letterbox::least)))?,
+    };
     let decode = begin.elapsed();
 
     let begin = Instant::now();
-    let prepare_view = |view: &View| match (&input.form, untouched, &pixels) {
-        (Form::Encoded, Some(file), _) => Ok(input::untouched(file.clone(), photo.photo())),
-        (Form::Encoded, None, Some(pixels)) => input::encoded(pixels, *view, max_side),
-        (Form::Pixels(form), _, Some(pixels)) => Ok(form.prepare(pixels, *view, max_side)),
-        (_, None, None) | (Form::Pixels(_), _, None) => unreachable!("pixels are decoded unless the file is passed on"),
-    };
-    let prepared = views.iter().map(prepare_view).collect::<Result<Vec<_>, Fault>>()?;
-    let prepare = begin.elapsed();
-    Ok(Ready { prepared, pixels: pixels.filter(|_| keep == Keep::Photo), decode, prepare })
+    let prepared = letterboxes.into_iter().map(|letterbox| input.prepare(&decoded, letterbox));
+    let prepared = prepared.collect::<Result<Vec<_>, Fault>>()?;
+    let pixels = if keep == Keep::Photo { decoded.into_photo() } else { None };
+    Ok(Ready { prepared, pixels, decode, prepare: begin.elapsed() })
+}
+
+/// The longest of all widths and of all heights.
+fn most(sizes: impl Iterator<Item = Size>) -> Size {
+    sizes.fold(Size::new(1, 1), |most, size| Size::new(most.width.max(size.width), most.height.max(size.height)))
 }
 
 impl Asked<'_> {

@@ -34,8 +34,8 @@ pub(super) struct Codec {
     pub(super) header: fn(&[u8]) -> Result<Header, Broken>,
     /// Whether the file holds its own end; asked only of a plain file, before others decode it.
     pub(super) complete: fn(&[u8]) -> bool,
-    /// Decodes the pixels of the size that `header` found.
-    pub(super) decode: fn(&[u8], Size) -> Result<Pixels, Broken>,
+    /// Decodes the pixels.
+    pub(super) decode: fn(&[u8], Scale) -> Result<Pixels, Broken>,
 }
 
 /// Every format that is decoded. No two share first bytes, so the order only shows in lists.
@@ -61,6 +61,16 @@ pub(super) struct Header {
     pub(super) orientation: Orientation,
     /// Whether every decoder shows the picture that spotter shows: no transparency, no inks, no rare coding.
     pub(super) plain: bool,
+}
+
+/// How many pixels to decode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Scale {
+    /// The size that `header` found.
+    pub(super) stored: Size,
+    /// What will do: a format that can leave out detail may decode fewer pixels, but no side shorter than here. No side is
+    /// longer than `stored`.
+    pub(super) least: Size,
 }
 
 /// Why a file of a known format cannot be decoded; each holds the library's own words, which are for the log.
@@ -113,7 +123,7 @@ fn ends_early(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// Decodes through a decoder of the `image` crate.
-fn decode(mut decoder: impl ImageDecoder, stored: Size) -> Result<Pixels, Broken> {
+fn decode(mut decoder: impl ImageDecoder, Scale { stored, .. }: Scale) -> Result<Pixels, Broken> {
     if decoder.dimensions() != (stored.width, stored.height) {
         return Err(Broken::Damaged("the size in the header is not that of the pixels".into()));
     }
@@ -122,7 +132,7 @@ fn decode(mut decoder: impl ImageDecoder, stored: Size) -> Result<Pixels, Broken
     let bytes = usize::try_from(decoder.total_bytes()).map_err(|error| Broken::Damaged(error.into()))?;
     let mut data = vec![0; bytes];
     decoder.read_image(&mut data)?;
-    Ok(Pixels { layout, data })
+    Ok(Pixels { layout, data, reduced: 1 })
 }
 
 /// How much a decoder may allocate for a picture of this size.

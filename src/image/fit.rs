@@ -5,61 +5,52 @@ use std::borrow::Cow;
 use fast_image_resize::images::{CroppedImageMut, Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
+use super::decoded::{Decoded, Extent};
 use super::rgb::Rgb;
-use crate::geometry::{Letterbox, Size, View};
+use crate::geometry::Letterbox;
 
 /// The letterbox's window of the photo laid onto its canvas: resized to `content` at the upper left, `pad` everywhere else.
 ///
 /// Resizing is bilinear and antialiased: shrinking averages over all pixels that fall together, as Pillow does and
-/// plain bilinear sampling does not. The photo itself is lent out where nothing changes. It may be decoded at a reduced
-/// scale: only its aspect has to be that of `letterbox.view.photo`.
+/// plain bilinear sampling does not. The pixels themselves are lent out where nothing changes.
 ///
 /// # Panics
 ///
-/// Where the content reaches beyond the canvas, which no constructor of [`Letterbox`] makes.
-pub fn fit<'a>(photo: &'a Rgb, letterbox: &Letterbox, pad: [u8; 3]) -> Cow<'a, Rgb> {
+/// Where the letterbox is of another photo, or its content reaches beyond the canvas, which no constructor of
+/// [`Letterbox`] makes.
+pub fn fit<'a>(photo: &'a Decoded, letterbox: &Letterbox, pad: [u8; 3]) -> Cow<'a, Rgb> {
     let Letterbox { view, content, canvas } = *letterbox;
-    let is_whole_at_scale = view.is_whole() && content == photo.size();
-    if is_whole_at_scale && canvas == content {
-        return Cow::Borrowed(photo);
+    assert_eq!(photo.photo(), view.photo, "the letterbox is of another photo");
+    let (pixels, window) = (photo.pixels(), photo.window(view));
+    let is_at_scale = content == pixels.size() && window == Extent::of(content);
+    if is_at_scale && canvas == content {
+        return Cow::Borrowed(pixels);
     }
     let mut fitted = Rgb::filled(canvas, pad);
-    if is_whole_at_scale {
+    if is_at_scale {
         let (from, to) = (content.width as usize, canvas.width as usize);
-        for (row, source) in fitted.pixels_mut().chunks_exact_mut(to).zip(photo.pixels().chunks_exact(from)) {
+        for (row, source) in fitted.pixels_mut().chunks_exact_mut(to).zip(pixels.pixels().chunks_exact(from)) {
             row[..from].copy_from_slice(source);
         }
         return Cow::Owned(fitted);
     }
-    let source = ImageRef::new(photo.size().width, photo.size().height, photo.data(), PixelType::U8x3)
+    let source = ImageRef::new(pixels.size().width, pixels.size().height, pixels.data(), PixelType::U8x3)
         .expect("a picture has all of its bytes");
     let mut image = Image::from_vec_u8(canvas.width, canvas.height, fitted.into_data(), PixelType::U8x3)
         .expect("a picture has all of its bytes");
     let mut onto = CroppedImageMut::new(&mut image, 0, 0, content.width, content.height)
         .expect("the content of a letterbox lies on its canvas");
-    let (left, top, width, height) = window_at_scale(photo.size(), view);
+    let Extent { left, top, width, height } = window;
     let options =
         ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(left, top, width, height);
     Resizer::new().resize(&source, &mut onto, &options).expect("both pictures are RGB8 and the window lies inside");
     Cow::Owned(Rgb::new(canvas, image.into_vec()).expect("resizing keeps the canvas"))
 }
 
-/// Left, top, width and height of the window in pixels of the photo as it was decoded.
-fn window_at_scale(decoded: Size, view: View) -> (f64, f64, f64, f64) {
-    let x = f64::from(decoded.width) / f64::from(view.photo.width);
-    let y = f64::from(decoded.height) / f64::from(view.photo.height);
-    let Size { width, height } = view.window.size();
-    let (left, top) = (f64::from(view.window.x_min) * x, f64::from(view.window.y_min) * y);
-    // Rounding must not push the window over the edge.
-    let width = (f64::from(width) * x).min(f64::from(decoded.width) - left);
-    let height = (f64::from(height) * y).min(f64::from(decoded.height) - top);
-    (left, top, width, height)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::PixelBox;
+    use crate::geometry::{PixelBox, Size, View};
     use proptest::prelude::*;
 
     const PAD: [u8; 3] = [114, 115, 116];
@@ -72,6 +63,7 @@ mod tests {
         for row in photo.pixels_mut().chunks_exact_mut(40).skip(10).take(10) {
             row[20..30].fill(RED);
         }
+        let photo = Decoded::full(photo);
         let red = PixelBox { x_min: 20, y_min: 10, x_max: 30, y_max: 20 };
         let view = View::part(size, red).expect("inside");
         for letterbox in
@@ -89,15 +81,16 @@ mod tests {
 
     #[test]
     fn a_photo_that_fits_is_lent_and_not_copied() {
-        let photo = Rgb::filled(Size::new(40, 30), RED);
-        let letterbox = Letterbox::shrunk(View::whole(photo.size()), 100);
-        assert!(matches!(fit(&photo, &letterbox, PAD), Cow::Borrowed(same) if std::ptr::eq(same, &raw const photo)));
+        let photo = Decoded::full(Rgb::filled(Size::new(40, 30), RED));
+        let letterbox = Letterbox::shrunk(View::whole(photo.photo()), 100);
+        assert!(matches!(fit(&photo, &letterbox, PAD), Cow::Borrowed(same) if std::ptr::eq(same, photo.pixels())));
     }
 
     #[test]
     fn padding_alone_leaves_every_pixel_as_it_is() {
-        let photo = Rgb::new(Size::new(2, 1), vec![1, 2, 3, 4, 5, 6]).unwrap();
-        let letterbox = Letterbox { view: View::whole(photo.size()), content: photo.size(), canvas: Size::new(3, 2) };
+        let photo = Decoded::full(Rgb::new(Size::new(2, 1), vec![1, 2, 3, 4, 5, 6]).unwrap());
+        let size = photo.photo();
+        let letterbox = Letterbox { view: View::whole(size), content: size, canvas: Size::new(3, 2) };
         let fitted = fit(&photo, &letterbox, PAD);
         assert_eq!(fitted.pixels(), [[1, 2, 3], [4, 5, 6], PAD, PAD, PAD, PAD]);
     }
@@ -105,8 +98,8 @@ mod tests {
     #[test]
     fn shrinking_averages_instead_of_dropping_pixels() {
         let stripes: Vec<u8> = (0..64 * 64).flat_map(|at| [if at % 2 == 0 { 0 } else { 255 }; 3]).collect();
-        let photo = Rgb::new(Size::new(64, 64), stripes).unwrap();
-        let fitted = fit(&photo, &Letterbox::inside(View::whole(photo.size()), Size::new(8, 8)), PAD).into_owned();
+        let photo = Decoded::full(Rgb::new(Size::new(64, 64), stripes).unwrap());
+        let fitted = fit(&photo, &Letterbox::inside(View::whole(photo.photo()), Size::new(8, 8)), PAD).into_owned();
         assert!(fitted.data().iter().all(|value| (100..=155).contains(value)), "{:?}", fitted.data());
     }
 
@@ -115,8 +108,8 @@ mod tests {
         fn the_content_is_covered_and_the_rest_is_padding(
             width in 1u32..300, height in 1u32..300, canvas_width in 1u32..200, canvas_height in 1u32..200,
         ) {
-            let photo = Rgb::filled(Size::new(width, height), RED);
-            let letterbox = Letterbox::inside(View::whole(photo.size()), Size::new(canvas_width, canvas_height));
+            let photo = Decoded::full(Rgb::filled(Size::new(width, height), RED));
+            let letterbox = Letterbox::inside(View::whole(photo.photo()), Size::new(canvas_width, canvas_height));
             let fitted = fit(&photo, &letterbox, PAD);
             prop_assert_eq!(fitted.size(), letterbox.canvas);
             for (at, pixel) in fitted.pixels().iter().enumerate() {

@@ -43,6 +43,8 @@ impl TryFrom<ColorType> for Layout {
 pub(super) struct Pixels {
     pub(super) layout: Layout,
     pub(super) data: Vec<u8>,
+    /// How many pixels of the photo in a row, and in a column, became one; the last ones may stand for fewer. 1 is all.
+    pub(super) reduced: u32,
 }
 
 impl Pixels {
@@ -107,7 +109,7 @@ mod tests {
     use super::*;
 
     fn rgb(layout: Layout, data: &[u8]) -> Vec<u8> {
-        Pixels { layout, data: data.to_vec() }.into_rgb()
+        Pixels { layout, data: data.to_vec(), reduced: 1 }.into_rgb()
     }
 
     #[test]

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{Encoded, Format, Limits, Rgb};
+use super::encode::{Picture, encode};
+use super::fit::fit;
+use super::{Decoded, Encoded, Format, Limits, Rgb};
 use crate::fault::{Code, Fault};
-use crate::geometry::Size;
+use crate::geometry::{Letterbox, PixelBox, Size, View};
 
 const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_pixels: 1 << 20 };
 
@@ -41,7 +43,12 @@ fn file(name: &str) -> Bytes {
 }
 
 fn decode(bytes: Bytes) -> Result<Rgb, Fault> {
-    Encoded::inspect(bytes, &LIMITS)?.decode()
+    Ok(Encoded::inspect(bytes, &LIMITS)?.decode()?.into_photo().expect("all of its pixels"))
+}
+
+/// Decodes at a reduced scale, where the format can.
+fn decode_at_least(bytes: Bytes, least: Size) -> Result<Decoded, Fault> {
+    Encoded::inspect(bytes, &LIMITS)?.decode_at_least(least)
 }
 
 /// What a file must decode to: the picture that its name starts with.
@@ -91,7 +98,69 @@ fn the_header_tells_size_and_orientation_before_a_pixel_is_decoded() {
 }
 
 #[test]
+fn fewer_pixels_are_decoded_where_they_will_do_and_never_too_few() {
+    for (name, bytes) in files("close").into_iter().chain(files("exact")) {
+        let photo = Encoded::inspect(bytes.clone(), &LIMITS).unwrap();
+        for (width, height) in [(1, 1), (6, 4), (7, 4), (12, 8), (24, 16), (25, 16), (40, 4), (500, 500)] {
+            let least = Size::new(width.min(photo.photo().width), height.min(photo.photo().height));
+            let decoded = photo.decode_at_least(Size::new(width, height)).unwrap();
+            let Size { width, height } = decoded.pixels().size();
+            assert_eq!(decoded.photo(), photo.photo(), "{name}");
+            assert!(width >= least.width && height >= least.height, "{name}: {width} x {height} for {least}");
+            if photo.format() == Format::Jpeg && photo.photo() == Size::new(48, 32) {
+                let half_would_do = width / 2 >= least.width && height / 2 >= least.height;
+                assert!(width == 6 || !half_would_do, "{name}: {width} x {height} for {least}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reduced_photo_shows_the_same_at_the_same_places_however_it_is_turned() {
+    // Sides that no scale divides: the last pixel of a row stands for fewer pixels than the others.
+    let size = Size::new(203, 149);
+    let gradient =
+        (0..size.height).flat_map(|y| (0..size.width).map(move |x| [x as u8, y as u8, u32::midpoint(x, y) as u8]));
+    let file = encode(&Rgb::new(size, gradient.flatten().collect()).unwrap(), Picture::Jpeg).unwrap();
+    for orientation in 1..=8 {
+        let photo = Encoded::inspect(turned(&file, orientation), &LIMITS).unwrap();
+        assert_eq!(photo.orientation(), orientation);
+        let whole = photo.decode().unwrap();
+        let corner = PixelBox { x_min: 10, y_min: 30, x_max: photo.photo().width, y_max: photo.photo().height };
+        for view in [View::whole(photo.photo()), View::part(photo.photo(), corner).unwrap()] {
+            for side in [18, 25, 30, 60, 70] {
+                let letterbox = Letterbox::inside(view, Size::new(side, side));
+                let reduced = photo.decode_at_least(letterbox.least()).unwrap();
+                assert!(reduced.pixels().size() != photo.photo(), "{side} is a reduced scale");
+                let (off, _) = difference(&fit(&reduced, &letterbox, [0; 3]), &fit(&whole, &letterbox, [0; 3]));
+                // A pixel further to the side is 203 / 18 = 11 levels off.
+                assert!(off <= 3, "orientation {orientation}, {view:?} onto {side}: {off} levels off");
+            }
+        }
+    }
+}
+
+/// The JPEG with an EXIF segment that says how it is to be turned.
+fn turned(file: &[u8], orientation: u8) -> Bytes {
+    let exif = [
+        b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0",
+        &[orientation][..],
+        b"\0\0\0\0\0\0",
+    ];
+    [&file[..2], &exif.concat(), &file[2..]].concat().into()
+}
+
+#[test]
 fn refused_files_are_answered_with_the_code_of_their_folder() {
+    refuses_all(decode);
+}
+
+#[test]
+fn refused_files_are_refused_at_every_scale() {
+    refuses_all(|bytes| decode_at_least(bytes, Size::new(1, 1)));
+}
+
+fn refuses_all<T>(decode: impl Fn(Bytes) -> Result<T, Fault>) {
     let wrong = files("refused").into_iter().filter_map(|(name, bytes)| match decode(bytes) {
         Ok(_) => Some(format!("{name}: is decoded")),
         Err(fault) => {
@@ -111,6 +180,8 @@ fn a_file_cut_anywhere_is_refused_or_whole() {
         let steps = (1..24).map(|step| bytes.len() * step / 24);
         let last = (1..=12).map(|missing| bytes.len().saturating_sub(missing));
         for length in steps.chain(last).filter(|length| *length > 0) {
+            let reduced = decode_at_least(bytes.slice(..length), Size::new(1, 1));
+            assert_eq!(reduced.is_ok(), decode(bytes.slice(..length)).is_ok(), "{name} cut to {length}, reduced");
             match decode(bytes.slice(..length)) {
                 // Some formats end with bytes that no pixel needs.
                 Ok(photo) => assert!(photo == whole, "{name} cut to {length} bytes is another picture"),

@@ -2,6 +2,7 @@
 
 use image::metadata::Orientation;
 
+use super::decoded::Extent;
 use super::rgb::Rgb;
 use crate::geometry::Size;
 
@@ -32,6 +33,33 @@ pub(super) fn turn(mut photo: Rgb, orientation: Orientation) -> Rgb {
         Orientation::Rotate90 => quarter(&photo, |x| bottom - x, |y| y),
         Orientation::Rotate270FlipH => quarter(&photo, |x| bottom - x, |y| right - y),
         Orientation::Rotate270 => quarter(&photo, |x| x, |y| right - y),
+    }
+}
+
+/// Where the photo lies on its upright pixels, `reduced` of which in a row and in a column are one.
+///
+/// The last pixel of a stored row may stand for fewer, and comes first where the row is mirrored.
+pub(super) fn extent(stored: Size, reduced: u32, orientation: Orientation) -> Extent {
+    let exact = |length: u32| f64::from(length) / f64::from(reduced);
+    let missing = |length: u32| f64::from(length.div_ceil(reduced)) - exact(length);
+    let (from_the_right, from_below) = mirrors(orientation);
+    let left = if from_the_right { missing(stored.width) } else { 0.0 };
+    let top = if from_below { missing(stored.height) } else { 0.0 };
+    let (width, height) = (exact(stored.width), exact(stored.height));
+    if swaps_sides(orientation) {
+        Extent { left: top, top: left, width: height, height: width }
+    } else {
+        Extent { left, top, width, height }
+    }
+}
+
+/// Whether stored rows are read from the right, and stored columns from below.
+fn mirrors(orientation: Orientation) -> (bool, bool) {
+    match orientation {
+        Orientation::NoTransforms | Orientation::Rotate90FlipH => (false, false),
+        Orientation::FlipHorizontal | Orientation::Rotate270 => (true, false),
+        Orientation::FlipVertical | Orientation::Rotate90 => (false, true),
+        Orientation::Rotate180 | Orientation::Rotate270FlipH => (true, true),
     }
 }
 

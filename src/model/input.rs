@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::fault::Fault;
 use crate::geometry::{Letterbox, Size, View};
-use crate::image::{Rgb, encode, fit};
+use crate::image::{Decoded, Rgb, encode, fit};
 use crate::tensor::{Tensor, Values};
 
 /// The one picture input of a detector.
@@ -26,11 +26,29 @@ impl Input {
             Form::Pixels(Pixels { canvas: CanvasSize::Fixed(size), .. }) => *size,
             Form::Pixels(_) | Form::Encoded => Size::new(64, 64),
         };
-        let (grey, view) = (Rgb::filled(size, [128; 3]), View::whole(size));
+        let grey = Decoded::full(Rgb::filled(size, [128; 3]));
+        self.prepare(&grey, self.letterbox(View::whole(size), 64))
+    }
+
+    /// How a window of a photo is laid out for this input; no side of it is longer than `max_side` where the model leaves
+    /// the size open.
+    pub fn letterbox(&self, view: View, max_side: u32) -> Letterbox {
         match &self.form {
-            Form::Encoded => encoded(&grey, view, 64),
-            Form::Pixels(pixels) => Ok(pixels.prepare(&grey, view, 64)),
+            Form::Pixels(Pixels { canvas: CanvasSize::Fixed(canvas), .. }) => Letterbox::inside(view, *canvas),
+            Form::Pixels(_) | Form::Encoded => Letterbox::shrunk(view, max_side),
         }
+    }
+
+    /// The photo as this input wants it: as a tensor of pixels, or as a new file.
+    ///
+    /// # Errors
+    /// None for a photo that was decoded here.
+    pub fn prepare(&self, photo: &Decoded, letterbox: Letterbox) -> Result<Prepared, Fault> {
+        let tensor = match &self.form {
+            Form::Encoded => file_tensor(encode::for_model(&fit::fit(photo, &letterbox, [0; 3]))?),
+            Form::Pixels(pixels) => pixels.tensor(&fit::fit(photo, &letterbox, pixels.pad)),
+        };
+        Ok(Prepared { tensor, letterbox })
     }
 
     /// The longest side that the model sees; `max_side` where it leaves the size open.
@@ -121,17 +139,6 @@ pub struct Prepared {
 }
 
 impl Pixels {
-    /// The window of the photo as the tensor this input wants; no side of it longer than `max_side` where the model leaves
-    /// the size open.
-    pub fn prepare(&self, photo: &Rgb, view: View, max_side: u32) -> Prepared {
-        let letterbox = match self.canvas {
-            CanvasSize::Fixed(canvas) => Letterbox::inside(view, canvas),
-            CanvasSize::OfThePhoto => Letterbox::shrunk(view, max_side),
-        };
-        let canvas = fit::fit(photo, &letterbox, self.pad);
-        Prepared { tensor: self.tensor(&canvas), letterbox }
-    }
-
     fn tensor(&self, canvas: &Rgb) -> Tensor {
         let Size { width, height } = canvas.size();
         let (width, height) = (width as usize, height as usize);
@@ -185,16 +192,6 @@ pub fn untouched(file: Bytes, photo: Size) -> Prepared {
     }
 }
 
-/// The window of the photo as a new file for a model that decodes by itself; no side of it is longer than `max_side`.
-///
-/// # Errors
-/// None for a photo that was decoded here.
-pub fn encoded(photo: &Rgb, view: View, max_side: u32) -> Result<Prepared, Fault> {
-    let letterbox = Letterbox::shrunk(view, max_side);
-    let file = encode::for_model(&fit::fit(photo, &letterbox, [0; 3]))?;
-    Ok(Prepared { tensor: file_tensor(file), letterbox })
-}
-
 /// A whole encoded picture as a string tensor `[1]`.
 fn file_tensor(file: Bytes) -> Tensor {
     Tensor::new(vec![1], Values::String(vec![file])).expect("one string fills [1]")
@@ -204,8 +201,11 @@ fn file_tensor(file: Bytes) -> Tensor {
 mod tests {
     use super::*;
 
-    fn two_pixels() -> Rgb {
-        Rgb::new(Size::new(2, 1), vec![10, 20, 30, 40, 50, 60]).expect("two pixels")
+    /// Two pixels as the input takes them.
+    fn prepare(pixels: &Pixels, max_side: u32) -> Prepared {
+        let photo = Decoded::full(Rgb::new(Size::new(2, 1), vec![10, 20, 30, 40, 50, 60]).expect("two pixels"));
+        let input = Input { key: "image".to_owned(), form: Form::Pixels(pixels.clone()) };
+        input.prepare(&photo, input.letterbox(View::whole(photo.photo()), max_side)).expect("pixels never fail")
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
             channels,
             pad: [0; 3],
         };
-        let tensor = |pixels: Pixels| pixels.prepare(&two_pixels(), View::whole(Size::new(2, 1)), 1024).tensor;
+        let tensor = |pixels: Pixels| prepare(&pixels, 1024).tensor;
 
         let plain = tensor(pixels(Samples::U8, Layout::Nhwc, Channels::Rgb));
         assert_eq!(plain.shape(), [1, 1, 2, 3]);
@@ -244,13 +244,12 @@ mod tests {
             channels: Channels::Rgb,
             pad: [114; 3],
         };
-        let view = View::whole(Size::new(2, 1));
-        let fixed = pixels.prepare(&two_pixels(), view, 1);
+        let fixed = prepare(&pixels, 1);
         assert_eq!(fixed.tensor.shape(), [1, 4, 4, 3]);
         assert_eq!(fixed.letterbox.content, Size::new(4, 2));
         let Values::U8(bytes) = fixed.tensor.values() else { panic!("bytes") };
         assert_eq!(bytes[4 * 4 * 3 - 3..], [114; 3]);
         pixels.canvas = CanvasSize::OfThePhoto;
-        assert_eq!(pixels.prepare(&two_pixels(), view, 1).tensor.shape(), [1, 1, 1, 3]);
+        assert_eq!(prepare(&pixels, 1).tensor.shape(), [1, 1, 1, 3]);
     }
 }

@@ -16,7 +16,6 @@ use spotter::deadline::Deadline;
 use spotter::fault::Code;
 use spotter::geometry::View;
 use spotter::model::adapter::{self, Candidate};
-use spotter::model::input::Form;
 use spotter::model::signature::Signature;
 use spotter::model::version::{State, VersionChoice};
 use spotter::request_id::RequestId;
@@ -76,10 +75,10 @@ async fn keeps_its_promises(backend: &dyn Backend, model: &str, version: i64) ->
 
 fn predict(signature: &Signature, target: Target, outputs: Vec<String>) -> Predict {
     let adapter = adapter::choose(signature).unwrap();
-    let Form::Pixels(pixels) = &adapter.input.form else { panic!("pixels") };
     let limits = spotter::image::Limits { max_bytes: 1 << 20, max_pixels: 1 << 20 };
     let photo = spotter::image::Encoded::inspect(photo("chelsea.png"), &limits).unwrap().decode().unwrap();
-    let tensor = pixels.prepare(&photo, View::whole(photo.size()), 416).tensor;
+    let letterbox = adapter.input.letterbox(View::whole(photo.photo()), 416);
+    let tensor = adapter.input.prepare(&photo, letterbox).unwrap().tensor;
     Predict { target, signature: signature.name.clone(), input: (adapter.input.key.clone(), tensor), outputs }
 }
 

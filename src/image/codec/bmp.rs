@@ -19,7 +19,7 @@ pub(super) const CODEC: Codec = Codec {
     magic: &[&[(0, b"BM"), (15, b"\0\0\0")]],
     header,
     complete: |_| false,
-    decode: |bytes, stored| super::decode(BmpDecoder::new(Cursor::new(bytes))?, stored),
+    decode: |bytes, scale| super::decode(BmpDecoder::new(Cursor::new(bytes))?, scale),
 };
 
 fn header(bytes: &[u8]) -> Result<Header, Broken> {

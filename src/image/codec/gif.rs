@@ -17,7 +17,7 @@ pub(super) const CODEC: Codec = Codec {
     magic: &[&[(0, b"GIF87a")], &[(0, b"GIF89a")]],
     header,
     complete: |_| false,
-    decode: |bytes, stored| super::decode(GifDecoder::new(Cursor::new(bytes))?, stored),
+    decode: |bytes, scale| super::decode(GifDecoder::new(Cursor::new(bytes))?, scale),
 };
 
 /// Read here and not by the decoder, which goes on to the first frame, past comments of any length.

@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use image::metadata::Orientation;
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
-use super::{Broken, Codec, Header, exif};
+use super::{Broken, Codec, Header, Scale, exif};
 use crate::geometry::Size;
 use crate::image::format::Format;
 use crate::image::pixels::{Layout, Pixels};
@@ -115,7 +115,8 @@ fn check_scans(bytes: &[u8]) -> Result<(), Broken> {
     Ok(())
 }
 
-fn decode(bytes: &[u8], stored: Size) -> Result<Pixels, Broken> {
+fn decode(bytes: &[u8], scale: Scale) -> Result<Pixels, Broken> {
+    let stored = scale.stored;
     let frame = read_frame(bytes)?;
     check_scans(bytes)?;
     let mut decoder = Decoder::new(bytes);
@@ -128,6 +129,10 @@ fn decode(bytes: &[u8], stored: Size) -> Result<Pixels, Broken> {
     if (u32::from(info.width), u32::from(info.height)) != (stored.width, stored.height) {
         return Err(Broken::Damaged("two frames of different sizes".into()));
     }
+    let reduced = reduction(scale);
+    if reduced > 1 {
+        request(&mut decoder, stored, reduced)?;
+    }
     let data = decoder.decode()?;
     let layout = match info.pixel_format {
         PixelFormat::L8 => Layout::Grey8,
@@ -135,7 +140,29 @@ fn decode(bytes: &[u8], stored: Size) -> Result<Pixels, Broken> {
         PixelFormat::RGB24 => Layout::Rgb8,
         PixelFormat::CMYK32 => Layout::Cmyk8,
     };
-    Ok(Pixels { layout, data })
+    Ok(Pixels { layout, data, reduced })
+}
+
+/// How many pixels in a row and in a column may become one: what the inverse cosine transform leaves out for free.
+fn reduction(Scale { stored, least }: Scale) -> u32 {
+    let will_do = |reduced: &u32| stored.width >= least.width * reduced && stored.height >= least.height * reduced;
+    [8, 4, 2].into_iter().find(will_do).unwrap_or(1)
+}
+
+/// Has the decoder decode at a reduced scale.
+///
+/// It takes the smallest scale at which *either* side is as long as requested. So only the longer side is requested: on a
+/// short one several scales round to the same length.
+fn request(decoder: &mut Decoder<&[u8]>, stored: Size, reduced: u32) -> Result<(), Broken> {
+    let side = |length: u32, other: u32| {
+        if length >= other { length.div_ceil(reduced) as u16 } else { u16::MAX }
+    };
+    let (width, height) = decoder.scale(side(stored.width, stored.height), side(stored.height, stored.width))?;
+    let wanted = (stored.width.div_ceil(reduced), stored.height.div_ceil(reduced));
+    if (u32::from(width), u32::from(height)) != wanted {
+        return Err(Broken::Unsupported(format!("{width} x {height} is not 1/{reduced} of {stored}").into()));
+    }
+    Ok(())
 }
 
 /// Decodes a part of a picture that is a JPEG file inside of another: as wide as said, of so many rows and samples.

@@ -22,7 +22,9 @@ pub(super) const CODEC: Codec = Codec {
     magic: &[&[(0, SIGNATURE)]],
     header,
     complete: |bytes| chunks(bytes).any(|chunk| chunk.name == b"IEND"),
-    decode: |bytes, stored| super::decode(PngDecoder::with_limits(Cursor::new(bytes), super::memory(stored))?, stored),
+    decode: |bytes, scale| {
+        super::decode(PngDecoder::with_limits(Cursor::new(bytes), super::memory(scale.stored))?, scale)
+    },
 };
 
 fn header(bytes: &[u8]) -> Result<Header, Broken> {

@@ -17,7 +17,7 @@ mod form;
 
 use image::metadata::Orientation;
 
-use super::{Broken, Codec, Header};
+use super::{Broken, Codec, Header, Scale};
 use crate::geometry::Size;
 use crate::image::format::Format;
 use crate::image::pixels::{Layout, Pixels};
@@ -61,7 +61,7 @@ fn is_camera_raw(bytes: &[u8], directory: &Directory<'_>) -> bool {
 }
 
 /// Chunk by chunk into the finished picture, so that at most one chunk is in memory besides it.
-fn decode(bytes: &[u8], stored: Size) -> Result<Pixels, Broken> {
+fn decode(bytes: &[u8], Scale { stored, .. }: Scale) -> Result<Pixels, Broken> {
     let directory = Directory::first(bytes);
     let form = Form::read(&directory, stored)?;
     let mut chunks = Chunks::open(&directory, &form)?;
@@ -82,5 +82,5 @@ fn decode(bytes: &[u8], stored: Size) -> Result<Pixels, Broken> {
             chunks.color().paint(&levels, channels, &mut rgb[start..][..place.columns as usize]);
         }
     }
-    Ok(Pixels { layout: Layout::Rgb8, data: rgb.into_flattened() })
+    Ok(Pixels { layout: Layout::Rgb8, data: rgb.into_flattened(), reduced: 1 })
 }

@@ -19,7 +19,7 @@ pub(super) const CODEC: Codec = Codec {
     magic: &[&[(0, b"RIFF"), (8, b"WEBP")]],
     header,
     complete: |_| false,
-    decode: |bytes, stored| super::decode(WebPDecoder::new(Cursor::new(container(bytes)?))?, stored),
+    decode: |bytes, scale| super::decode(WebPDecoder::new(Cursor::new(container(bytes)?))?, scale),
 };
 
 fn header(bytes: &[u8]) -> Result<Header, Broken> {
