@@ -14,11 +14,12 @@ use crate::backend::{Backend, Call};
 use crate::config::{Labels, Settings};
 use crate::deadline::Deadline;
 use crate::detect::{Catalog, Model, Pipeline};
+use crate::http;
 use crate::http::server::{Bounds, Server};
-use crate::http::{self, Service};
 use crate::lifecycle::{Lifecycle, Phase, Shutdown};
 use crate::model::labels::{self, LabelMap};
 use crate::request_id::RequestId;
+use crate::service::Service;
 use crate::workers::Workers;
 
 /// Why the service cannot start.

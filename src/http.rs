@@ -1,7 +1,6 @@
 //! The REST front: it translates and does not think. `axum` types stay inside this folder.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -11,8 +10,8 @@ use axum::response::Redirect;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::detect::{Catalog, Defaults, Pipeline};
-use crate::lifecycle::Lifecycle;
+use crate::grpc;
+use crate::service::Service;
 
 mod accept;
 mod context;
@@ -27,20 +26,6 @@ mod upload;
 
 pub use docs::{EXAMPLE_PHOTO, openapi};
 
-/// Everything that the routes need.
-pub struct Service {
-    /// The models.
-    pub catalog: Catalog,
-    /// What every photo passes through.
-    pub pipeline: Pipeline,
-    /// What holds where a request says nothing.
-    pub defaults: Defaults,
-    /// How long a request may take.
-    pub request_timeout: Duration,
-    /// How far from its end the service is.
-    pub lifecycle: Lifecycle,
-}
-
 /// All routes with the layers around them.
 pub fn router(service: Arc<Service>) -> Router {
     let (routes, document) = docs::routes().split_for_parts();
@@ -50,6 +35,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/example.jpg", get(|| async { ([(header::CONTENT_TYPE, "image/jpeg")], EXAMPLE_PHOTO) }))
         .route("/problems/{slug}", get(problem_page::page))
         .merge(docs::swagger_ui(document))
+        .merge(grpc::routes(&service))
         // Layers run from the last to the first. A panic becomes a fault inside the layer that writes faults.
         .layer(CatchPanicLayer::custom(context::panicked))
         // The upload has a limit of its own, which knows the form and says the number; axum's 2 MB would come first.

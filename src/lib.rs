@@ -8,7 +8,7 @@
 //! 3. [`model`]: signatures, label maps, and the adapters that know how a kind of detector reads.
 //! 4. [`backend`]: where models run, in this process or behind TensorFlow Serving.
 //! 5. [`detect`]: the pipeline that joins them.
-//! 6. [`http`]: the REST front, its documents and its page of problems.
+//! 6. [`service`], [`grpc`], [`http`]: what fronts need; the typed front; the REST front, its documents, and the layers around both.
 //! 7. [`config`], [`app`], [`cli`]: settings, assembly, commands.
 //!
 //! docs/ARCHITECTURE.md follows one photo through all of it.
@@ -22,10 +22,12 @@ pub mod deadline;
 pub mod detect;
 pub mod fault;
 pub mod geometry;
+pub mod grpc;
 pub mod http;
 pub mod image;
 pub mod lifecycle;
 pub mod model;
 pub mod request_id;
+pub mod service;
 pub mod tensor;
 pub mod workers;

@@ -21,11 +21,11 @@ use crate::deadline::Deadline;
 use crate::detect::{Answer, Job, Keep, Model, Param, Wanted};
 use crate::fault::{Code, Fault};
 use crate::geometry::PixelBox;
-use crate::http::Service;
 use crate::http::detect::{DetectAnswer, tags};
 use crate::image::draw;
 use crate::image::encode::{self, Picture};
 use crate::request_id::RequestId;
+use crate::service::Service;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

@@ -12,9 +12,10 @@ use crate::config::Settings;
 use crate::deadline::Deadline;
 use crate::detect::{Job, Keep, Model, Resolved, Wanted};
 use crate::fault::{Code, Fault};
-use crate::http::{EXAMPLE_PHOTO, Service};
+use crate::http::EXAMPLE_PHOTO;
 use crate::model::version::State;
 use crate::request_id::RequestId;
+use crate::service::Service;
 
 pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
     // Files that the settings name are checked here; what is wrong with them ends the command.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
@@ -12,9 +13,10 @@ use tracing::Instrument;
 use crate::backend::Call;
 use crate::deadline::Deadline;
 use crate::fault::Fault;
-use crate::http::Service;
+use crate::grpc;
 use crate::http::problem;
 use crate::request_id::RequestId;
+use crate::service::Service;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -25,6 +27,9 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
     let request_id = caller.and_then(RequestId::from_caller).unwrap_or_else(RequestId::generate);
     let deadline = Deadline::after(service.request_timeout);
     request.extensions_mut().insert(Call { deadline, request_id: request_id.clone() });
+    let failed = grpc::Failed::default();
+    request.extensions_mut().insert(failed.clone());
+    let dialect = Dialect::of(request.headers());
 
     let method = request.method().clone();
     // The pattern, not the path: a path is the client's own text and of any length.
@@ -32,14 +37,34 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
     let span = tracing::info_span!("request", %request_id);
     let mut response = next.run(request).instrument(span.clone()).await;
 
-    let fault = problem::fault_of(&response);
+    let mut fault = problem::fault_of(&response);
     if let Some(fault) = &fault {
-        response = problem::render(response, fault, &request_id);
+        response = match dialect {
+            Dialect::Problem => problem::render(response, fault, &request_id),
+            Dialect::Grpc => grpc::answer(fault, &request_id),
+        };
     }
+    fault = fault.or_else(|| failed.get());
     let id = HeaderValue::from_str(request_id.as_str()).expect("a request id is visible ASCII");
     response.headers_mut().insert(REQUEST_ID, id);
     span.in_scope(|| log(&method, &route, &response, fault.as_deref(), begin));
     response
+}
+
+/// How a failure is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    /// As `application/problem+json`.
+    Problem,
+    /// As the status of a gRPC call.
+    Grpc,
+}
+
+impl Dialect {
+    fn of(headers: &HeaderMap) -> Self {
+        let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        if kind.starts_with(b"application/grpc") { Self::Grpc } else { Self::Problem }
+    }
 }
 
 /// One line a request; what failed on our side or behind us is a warning, with its cause.

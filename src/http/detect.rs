@@ -13,11 +13,11 @@ use crate::backend::Call;
 use crate::detect::{self, Job, Keep, Model, OrientationPolicy, Wanted};
 use crate::fault::Fault;
 use crate::geometry::{PixelBox, Size};
-use crate::http::Service;
 use crate::http::accept::Answer;
 use crate::http::upload::Upload;
 use crate::image::{draw, encode};
 use crate::request_id::RequestId;
+use crate::service::Service;
 
 const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 

@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use crate::backend::Call;
 use crate::fault::{Code, Fault};
-use crate::http::Service;
 use crate::lifecycle::Phase;
+use crate::service::Service;
 
 /// Probes come every few seconds and give up after one by default; the answer should be there before.
 const PROBE_TIME: Duration = Duration::from_millis(900);

@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 use crate::backend::Call;
 use crate::detect::{Model, Resolved};
 use crate::fault::Fault;
-use crate::http::Service;
 use crate::model::input::{CanvasSize, Form};
 use crate::model::version::VersionChoice;
+use crate::service::Service;
 
 /// List the models
 #[utoipa::path(

@@ -6,6 +6,7 @@ mod api;
 mod backend_contract;
 mod cli;
 mod connections;
+mod grpc;
 mod models;
 mod openapi;
 mod problems;

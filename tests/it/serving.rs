@@ -10,7 +10,9 @@ use spotter::backend::serving::proto::tensorflow::serving::{PredictRequest, mode
 use tonic::{Code, Status};
 
 use crate::support::photos::photo;
-use crate::support::scripted_serving::{Script, ScriptedServing, cat_and_dog, floats, raw_floats, response};
+use crate::support::scripted_serving::{
+    Script, ScriptedServing, cat_and_dog, floats, grpc_timeout, raw_floats, response,
+};
 use crate::support::service::{Spotter, problem, problem_and_headers};
 
 async fn behind(serving: &ScriptedServing, flags: &[&str]) -> Spotter {
@@ -282,16 +284,8 @@ async fn a_model_that_does_not_answer_in_time_is_a_gateway_timeout() {
     serving.change(|script| script.hang = true);
     problem(upload(&spotter), 504, "MODEL_DEADLINE").await;
     let (metadata, _) = serving.last_predict();
-    let timeout = metadata.get("grpc-timeout").unwrap().to_str().unwrap();
-    let (number, unit) = timeout.split_at(timeout.len() - 1);
-    let unit = match unit {
-        "n" => 1e-9,
-        "u" => 1e-6,
-        "m" => 1e-3,
-        "S" => 1.0,
-        other => panic!("unit {other}"),
-    };
-    assert!(number.parse::<f64>().unwrap() * unit <= 0.5, "what is left of the deadline is sent: {timeout}");
+    let timeout = grpc_timeout(&metadata);
+    assert!(timeout <= 0.5, "what is left of the deadline is sent: {timeout}");
 }
 
 #[tokio::test]

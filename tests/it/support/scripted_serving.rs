@@ -315,3 +315,17 @@ pub fn response(outputs: &[(&str, TensorProto)]) -> PredictResponse {
     let outputs = outputs.iter().map(|(key, tensor)| ((*key).to_owned(), tensor.clone())).collect();
     PredictResponse { outputs, model_spec: None }
 }
+
+/// The seconds that a call was given.
+pub fn grpc_timeout(metadata: &MetadataMap) -> f64 {
+    let timeout = metadata.get("grpc-timeout").expect("every call has a deadline").to_str().unwrap();
+    let (number, unit) = timeout.split_at(timeout.len() - 1);
+    let unit = match unit {
+        "n" => 1e-9,
+        "u" => 1e-6,
+        "m" => 1e-3,
+        "S" => 1.0,
+        other => panic!("unit {other}"),
+    };
+    number.parse::<f64>().unwrap() * unit
+}

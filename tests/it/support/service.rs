@@ -11,7 +11,7 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use spotter::app::{self, Listening};
 use spotter::config::Settings;
-use spotter::http::Service;
+use spotter::service::Service;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 

@@ -1,0 +1,121 @@
+//! `spotter.v1.DetectionService`: it translates and does not think, as the REST front.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::proto::v1;
+use super::status::Failed;
+use super::{batch, deadline, message, status, stream};
+use crate::backend::Call;
+use crate::detect::{Job, Keep, Model, Param, Wanted};
+use crate::fault::Fault;
+use crate::service::Service;
+
+/// What answers the calls; clones share it.
+#[derive(Clone)]
+pub(super) struct Detector {
+    service: Arc<Service>,
+}
+
+impl Detector {
+    pub(super) fn new(service: Arc<Service>) -> Self {
+        Self { service }
+    }
+
+    pub(super) fn service(&self) -> &Service {
+        &self.service
+    }
+
+    fn model(&self, choice: Option<&v1::ModelChoice>) -> Result<&Model, Fault> {
+        match choice.map(|choice| choice.name.as_str()) {
+            Some(name) if !name.is_empty() => Ok(self.service.catalog.find(name)?),
+            _ => Ok(self.service.catalog.default_model()),
+        }
+    }
+
+    /// The objects in one photo.
+    pub(super) async fn detect(
+        &self,
+        image: Bytes,
+        choice: Option<&v1::ModelChoice>,
+        params: Vec<Param>,
+        call: &Call,
+    ) -> Result<v1::DetectResponse, Fault> {
+        let Service { pipeline, defaults, .. } = self.service();
+        let model = self.model(choice)?;
+        let (defaults, labels) = (*defaults, model.labels().clone());
+        let read = move || Wanted::read(&params, defaults, &labels);
+        let wanted = pipeline.workers.run(call.deadline, read).await?;
+        let normalized = wanted.options.normalized;
+        let answer = pipeline.detect(model, Job { image, wanted, keep: Keep::Nothing }, call).await?;
+        Ok(message::response(model.name(), &answer, normalized, &call.request_id))
+    }
+}
+
+/// What the outermost layer made of the call, with the caller's own deadline where that is earlier.
+fn call<T>(request: &Request<T>) -> Call {
+    let call = request.extensions().get::<Call>().expect("the outermost layer makes one for every request");
+    let mut call = call.clone();
+    if let Some(timeout) = deadline::of(request.metadata()) {
+        call.deadline = call.deadline.at_most(timeout);
+    }
+    call
+}
+
+/// A fault as the status of the whole call; the log line of the call tells it.
+fn refuse(fault: Fault, call: &Call, failed: Option<Failed>) -> Status {
+    let status = status::of(&fault, &call.request_id);
+    if let Some(failed) = failed {
+        failed.with(fault);
+    }
+    status
+}
+
+fn failed<T>(request: &Request<T>) -> Option<Failed> {
+    request.extensions().get::<Failed>().cloned()
+}
+
+#[tonic::async_trait]
+impl v1::detection_service_server::DetectionService for Detector {
+    async fn detect(&self, request: Request<v1::DetectRequest>) -> Result<Response<v1::DetectResponse>, Status> {
+        let (call, failed) = (call(&request), failed(&request));
+        let v1::DetectRequest { image, model, options } = request.into_inner();
+        let params = message::params(model.as_ref(), options);
+        let answer = Detector::detect(self, image, model.as_ref(), params, &call).await;
+        answer.map(Response::new).map_err(|fault| refuse(fault, &call, failed))
+    }
+
+    async fn detect_batch(
+        &self,
+        request: Request<v1::DetectBatchRequest>,
+    ) -> Result<Response<v1::DetectBatchResponse>, Status> {
+        let (call, failed) = (call(&request), failed(&request));
+        let answer = batch::detect(self, request.into_inner(), &call).await;
+        answer.map(Response::new).map_err(|fault| refuse(fault, &call, failed))
+    }
+
+    type StreamDetectStream = ReceiverStream<Result<v1::StreamDetectResponse, Status>>;
+
+    async fn stream_detect(
+        &self,
+        request: Request<Streaming<v1::StreamDetectRequest>>,
+    ) -> Result<Response<Self::StreamDetectStream>, Status> {
+        let request_id = call(&request).request_id;
+        Ok(Response::new(stream::detect(self.clone(), request.into_inner(), request_id)))
+    }
+
+    async fn list_models(&self, _: Request<v1::ListModelsRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {
+        let catalog = &self.service().catalog;
+        let default = catalog.default_model().name();
+        let model = |model: &Arc<Model>| v1::Model {
+            name: model.name().to_owned(),
+            default: model.name() == default,
+            backend: model.backend().kind().to_owned(),
+            labels: model.labels().len() as u32,
+        };
+        Ok(Response::new(v1::ListModelsResponse { models: catalog.iter().map(model).collect() }))
+    }
+}

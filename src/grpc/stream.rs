@@ -1,0 +1,153 @@
+//! The frames of a camera: one is looked at at a time, and the newest wins.
+//!
+//! A stream may be open for as long as its caller likes, so it is told when the service drains: the frame that is being
+//! looked at is answered, and the caller is to open another stream, which leads elsewhere.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::detection::Detector;
+use super::proto::v1;
+use super::{message, status};
+use crate::backend::Call;
+use crate::deadline::Deadline;
+use crate::fault::{Code, Fault};
+use crate::lifecycle::Phase;
+use crate::request_id::RequestId;
+
+/// By then whoever spreads the streams has noticed.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The answers to a stream of frames. Ends when the caller has sent all and been answered, or has gone away: then the frame
+/// that is being looked at is abandoned.
+pub(super) fn detect(
+    detector: Detector,
+    frames: Streaming<v1::StreamDetectRequest>,
+    request_id: RequestId,
+) -> ReceiverStream<Result<v1::StreamDetectResponse, Status>> {
+    let (answers, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let gone = answers.clone();
+        tokio::select! {
+            () = look(detector, frames, request_id, answers) => {}
+            () = gone.closed() => {}
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+/// What has arrived and was not looked at yet.
+#[derive(Default)]
+struct Newest {
+    settings: v1::StreamSettings,
+    frame: Option<v1::Frame>,
+    /// Frames that another replaced.
+    passed_over: u64,
+}
+
+impl Newest {
+    fn arrived(&mut self, request: v1::StreamDetectRequest) {
+        match request.message {
+            Some(v1::stream_detect_request::Message::Settings(settings)) => self.settings = settings,
+            Some(v1::stream_detect_request::Message::Frame(frame)) => {
+                self.passed_over += u64::from(self.frame.replace(frame).is_some());
+            }
+            // A kind of message that this version does not know.
+            None => {}
+        }
+    }
+}
+
+async fn look(
+    detector: Detector,
+    mut frames: Streaming<v1::StreamDetectRequest>,
+    request_id: RequestId,
+    answers: mpsc::Sender<Result<v1::StreamDetectResponse, Status>>,
+) {
+    let mut newest = Newest::default();
+    let mut more = true;
+    let lifecycle = detector.service().lifecycle.clone();
+    loop {
+        if lifecycle.phase() >= Phase::Draining {
+            // Whoever is gone need not be told.
+            let _ = answers.send(Err(draining(&request_id))).await;
+            return;
+        }
+        let Some(frame) = newest.frame.take() else {
+            if !more {
+                return;
+            }
+            tokio::select! {
+                request = frames.message() => match request {
+                    Ok(Some(request)) => newest.arrived(request),
+                    // A stream that broke has nobody left to be told.
+                    Ok(None) | Err(_) => more = false,
+                },
+                () = lifecycle.reached(Phase::Draining) => {}
+            }
+            continue;
+        };
+        let (passed_over, settings) = (std::mem::take(&mut newest.passed_over), newest.settings.clone());
+        let answer = answer(&detector, frame, settings, passed_over, &request_id);
+        let told = async { answers.send(Ok(answer.await)).await };
+        tokio::pin!(told);
+        // Whatever takes the time, the model or a caller that reads slowly, newer frames go on replacing older ones.
+        loop {
+            tokio::select! {
+                sent = &mut told => match sent {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                request = frames.message(), if more => match request {
+                    Ok(Some(request)) => newest.arrived(request),
+                    Ok(None) | Err(_) => more = false,
+                },
+            }
+        }
+    }
+}
+
+fn draining(request_id: &RequestId) -> Status {
+    let fault =
+        Fault::new(Code::Draining, "This instance is shutting down. Open the stream again: it will lead to another.");
+    status::of(&fault.retry_after(AGAIN), request_id)
+}
+
+async fn answer(
+    detector: &Detector,
+    frame: v1::Frame,
+    settings: v1::StreamSettings,
+    passed_over: u64,
+    request_id: &RequestId,
+) -> v1::StreamDetectResponse {
+    let v1::Frame { id, image } = frame;
+    let v1::StreamSettings { model, options } = settings;
+    // Each frame has a request's time of its own; the stream may go on for as long as the caller likes.
+    let deadline = Deadline::after(detector.service().request_timeout);
+    let call = Call { deadline, request_id: request_id.clone() };
+    let params = message::params(model.as_ref(), options);
+    let outcome = detector.detect(image, model.as_ref(), params, &call).await;
+    v1::StreamDetectResponse { frame_id: id, passed_over, result: Some(message::result(outcome)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(id: u64) -> v1::StreamDetectRequest {
+        let frame = v1::Frame { id, image: bytes::Bytes::new() };
+        v1::StreamDetectRequest { message: Some(v1::stream_detect_request::Message::Frame(frame)) }
+    }
+
+    #[test]
+    fn a_newer_frame_replaces_an_older_one_and_is_counted() {
+        let mut newest = Newest::default();
+        for id in 1..=3 {
+            newest.arrived(frame(id));
+        }
+        assert_eq!((newest.frame.expect("three came").id, newest.passed_over), (3, 2));
+    }
+}

@@ -1,0 +1,20 @@
+//! What every front needs.
+
+use std::time::Duration;
+
+use crate::detect::{Catalog, Defaults, Pipeline};
+use crate::lifecycle::Lifecycle;
+
+/// Everything that the routes need.
+pub struct Service {
+    /// The models.
+    pub catalog: Catalog,
+    /// What every photo passes through.
+    pub pipeline: Pipeline,
+    /// What holds where a request says nothing.
+    pub defaults: Defaults,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// How far from its end the service is.
+    pub lifecycle: Lifecycle,
+}

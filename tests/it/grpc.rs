@@ -1,0 +1,277 @@
+//! The typed gRPC front, called with a generated client over real HTTP/2.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
+use spotter::grpc::proto::v1::{self, result::Outcome, stream_detect_request::Message};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Request};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_types::StatusExt;
+
+use crate::support::photos::photo;
+use crate::support::scripted_serving::{Script, ScriptedServing, grpc_timeout};
+use crate::support::service::Spotter;
+
+async fn channel(spotter: &Spotter) -> Channel {
+    Channel::from_shared(spotter.url("")).unwrap().connect().await.unwrap()
+}
+
+async fn client(spotter: &Spotter) -> DetectionServiceClient<Channel> {
+    DetectionServiceClient::new(channel(spotter).await)
+}
+
+fn ask(image: Bytes, options: v1::DetectOptions) -> v1::DetectRequest {
+    v1::DetectRequest { image, model: None, options: Some(options) }
+}
+
+fn reason(status: &tonic::Status) -> String {
+    status.get_error_details().error_info().unwrap().reason.clone()
+}
+
+fn labels(response: &v1::DetectResponse) -> Vec<&str> {
+    response.detections.iter().map(|found| found.label.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_photo_comes_back_as_named_fields() {
+    let spotter = Spotter::start(&[]).await;
+    let options = v1::DetectOptions { normalized: Some(true), ..Default::default() };
+    let mut request = Request::new(ask(photo("chelsea.png"), options));
+    request.metadata_mut().insert("x-request-id", "from-the-test".parse().unwrap());
+    let answer = client(&spotter).await.detect(request).await.unwrap();
+    assert_eq!(answer.metadata().get("x-request-id").unwrap(), "from-the-test");
+    let answer = answer.into_inner();
+    assert_eq!(answer.request_id, "from-the-test");
+    assert_eq!(answer.model.as_ref().unwrap().name, "nanodet-g");
+    let image = answer.image.as_ref().unwrap();
+    assert_eq!((image.width, image.height, image.format.as_str(), image.orientation), (451, 300, "png", 1));
+    assert_eq!(labels(&answer), ["cat"]);
+    let cat = &answer.detections[0];
+    let pixels = cat.r#box.unwrap();
+    assert!(cat.class_id == 17 && pixels.x_max > 430 && pixels.x_max <= 451, "{cat:?}");
+    let fraction = cat.box_normalized.unwrap().x_max;
+    assert!((fraction - f64::from(pixels.x_max) / 451.0).abs() < 1e-9);
+    assert!(answer.timings.unwrap().infer.unwrap().nanos > 0);
+}
+
+#[tokio::test]
+async fn rest_and_grpc_say_the_same() {
+    let spotter = Spotter::start(&[]).await;
+    let rest = spotter.detect("/v1/detect?min_score=0.2", photo("coffee.png")).await;
+    let options = v1::DetectOptions { min_score: Some(0.2), ..Default::default() };
+    let grpc = client(&spotter).await.detect(ask(photo("coffee.png"), options)).await.unwrap().into_inner();
+    let rest: Vec<_> =
+        rest["detections"].as_array().unwrap().iter().map(|found| found["box"]["x_max"].clone()).collect();
+    let grpc: Vec<serde_json::Value> = grpc.detections.iter().map(|found| found.r#box.unwrap().x_max.into()).collect();
+    assert!(rest.len() > 2);
+    assert_eq!(rest, grpc);
+}
+
+#[tokio::test]
+async fn failures_are_a_status_with_details() {
+    let spotter = Spotter::start(&[]).await;
+    let mut client = client(&spotter).await;
+    let options = v1::DetectOptions { min_score: Some(7.0), tiles: Some(999), ..Default::default() };
+    let status = client.detect(ask(photo("chelsea.png"), options)).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "INVALID_OPTION");
+    let fields: Vec<_> =
+        details.bad_request().unwrap().field_violations.iter().map(|each| each.field.clone()).collect();
+    assert_eq!(fields, ["min_score", "tiles"]);
+    let id = status.metadata().get("x-request-id").unwrap().to_str().unwrap();
+    assert_eq!(details.request_info().unwrap().request_id, id);
+
+    for (image, reason) in [
+        (Bytes::new(), "MISSING_IMAGE"),
+        (Bytes::from_static(b"no photo"), "UNSUPPORTED_IMAGE_FORMAT"),
+        (photo("chelsea.png").slice(..5000), "UNREADABLE_IMAGE"),
+    ] {
+        let status = client.detect(ask(image, v1::DetectOptions::default())).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.get_error_details().error_info().unwrap().reason, reason);
+    }
+    let model = Some(v1::ModelChoice { name: "none".to_owned(), version_choice: None });
+    let unknown = v1::DetectRequest { image: photo("chelsea.png"), model, options: None };
+    let status = client.detect(unknown).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "UNKNOWN_MODEL"));
+}
+
+#[tokio::test]
+async fn a_method_that_does_not_exist_is_unimplemented_in_grpcs_own_words() {
+    let spotter = Spotter::start(&[]).await;
+    let mut grpc = tonic::client::Grpc::new(channel(&spotter).await);
+    grpc.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::from_static("/spotter.v1.DetectionService/Dream");
+    let codec = tonic_prost::ProstCodec::<v1::ListModelsRequest, v1::ListModelsResponse>::default();
+    let status = grpc.unary(Request::new(v1::ListModelsRequest {}), path, codec).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+    // A path of no service at all meets the REST front's refusal, said in gRPC's words.
+    let mut grpc = tonic::client::Grpc::new(channel(&spotter).await);
+    grpc.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::from_static("/other.Service/Dream");
+    let codec = tonic_prost::ProstCodec::<v1::ListModelsRequest, v1::ListModelsResponse>::default();
+    let status = grpc.unary(Request::new(v1::ListModelsRequest {}), path, codec).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn each_photo_of_a_batch_has_its_own_result_or_failure() {
+    let spotter = Spotter::start(&[]).await;
+    let images = vec![photo("chelsea.png"), Bytes::from_static(b"no photo"), photo("astronaut.png")];
+    let request = v1::DetectBatchRequest { images, model: None, options: None };
+    let answer = client(&spotter).await.detect_batch(request).await.unwrap().into_inner();
+    let told = answer.results.into_iter().map(|result| match result.outcome.unwrap() {
+        Outcome::Response(response) => labels(&response)[0].to_owned(),
+        Outcome::Failure(failure) => failure.code,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), ["cat", "UNSUPPORTED_IMAGE_FORMAT", "person"]);
+    let many = v1::DetectBatchRequest { images: vec![Bytes::new(); 17], model: None, options: None };
+    let status = client(&spotter).await.detect_batch(many).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn of_frames_that_wait_the_newest_is_looked_at() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let url = serving.url();
+    let spotter = Spotter::start(&["--serving", &url, "--labels", "coco"]).await;
+    spotter.detect("/v1/detect", photo("chelsea.png")).await;
+    serving.change(|script| script.hang = true);
+    let before = serving.received(|received| received.predicts.len());
+
+    let (frames, receiver) = mpsc::channel(8);
+    let send = |id: u64| {
+        let frame = v1::Frame { id, image: photo("chelsea.png") };
+        frames.send(v1::StreamDetectRequest { message: Some(Message::Frame(frame)) })
+    };
+    let mut client = client(&spotter).await;
+    let mut answers = client.stream_detect(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+    send(1).await.unwrap();
+    serving.until(|received| received.predicts.len() == before + 1).await;
+    for id in 2..=5 {
+        send(id).await.unwrap();
+    }
+    // The last frame is on its way before the first is let go: this one is answered only after it was read.
+    serving.release();
+    let first = answers.next().await.unwrap().unwrap();
+    assert_eq!((first.frame_id, first.passed_over), (1, 0));
+    let Some(Outcome::Response(response)) = first.result.unwrap().outcome else { panic!("an answer") };
+    assert_eq!(labels(&response), ["cat"]);
+
+    // Whichever of the others were there when the second turn began, each is looked at or counted, and the last is last.
+    drop(frames);
+    serving.change(|script| script.hang = false);
+    let (mut seen, mut passed_over, mut last) = (1, 0, 1);
+    serving.release();
+    while let Some(answer) = answers.next().await {
+        let answer = answer.unwrap();
+        assert!(answer.frame_id > last);
+        (seen, passed_over, last) = (seen + 1, passed_over + answer.passed_over, answer.frame_id);
+    }
+    assert_eq!((seen + passed_over, last), (5, 5));
+}
+
+#[tokio::test]
+async fn a_bad_frame_fails_by_itself_and_settings_hold_from_then_on() {
+    let spotter = Spotter::start(&[]).await;
+    let mut client = client(&spotter).await;
+    let (frames, receiver) = mpsc::channel(8);
+    let send = |message| frames.send(v1::StreamDetectRequest { message: Some(message) });
+    let mut answers = client.stream_detect(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+    send(Message::Frame(v1::Frame { id: 1, image: Bytes::from_static(b"no photo") })).await.unwrap();
+    let Some(Outcome::Failure(failure)) = answers.next().await.unwrap().unwrap().result.unwrap().outcome else {
+        panic!("a failure")
+    };
+    assert_eq!(failure.code, "UNSUPPORTED_IMAGE_FORMAT");
+    let options = v1::DetectOptions { exclude_classes: vec!["cat".to_owned()], ..Default::default() };
+    send(Message::Settings(v1::StreamSettings { model: None, options: Some(options) })).await.unwrap();
+    send(Message::Frame(v1::Frame { id: 2, image: photo("chelsea.png") })).await.unwrap();
+    let answer = answers.next().await.unwrap().unwrap();
+    let Some(Outcome::Response(response)) = answer.result.unwrap().outcome else { panic!("an answer") };
+    assert!(response.detections.is_empty());
+    drop(frames);
+    assert!(answers.next().await.is_none(), "all was sent and answered");
+}
+
+#[tokio::test]
+async fn a_stream_is_told_when_the_service_is_about_to_stop() {
+    let mut spotter = Spotter::start(&[]).await;
+    let mut client = client(&spotter).await;
+    let (frames, receiver) = mpsc::channel(1);
+    let mut answers = client.stream_detect(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+    let frame = v1::Frame { id: 1, image: photo("chelsea.png") };
+    frames.send(v1::StreamDetectRequest { message: Some(Message::Frame(frame)) }).await.unwrap();
+    assert_eq!(answers.next().await.unwrap().unwrap().frame_id, 1);
+    spotter.tell_to_stop();
+    let status = answers.next().await.unwrap().unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "DRAINING"));
+    spotter.stopped().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_takes_its_frame_along() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let url = serving.url();
+    let spotter = Spotter::start(&["--serving", &url, "--labels", "coco"]).await;
+    spotter.detect("/v1/detect", photo("chelsea.png")).await;
+    serving.change(|script| script.hang = true);
+    let (frames, receiver) = mpsc::channel(1);
+    let mut client = client(&spotter).await;
+    let answers = client.stream_detect(ReceiverStream::new(receiver)).await.unwrap();
+    let frame = v1::Frame { id: 1, image: photo("chelsea.png") };
+    frames.send(v1::StreamDetectRequest { message: Some(Message::Frame(frame)) }).await.unwrap();
+    serving.until(|received| received.predicts.len() == 2).await;
+    drop((answers, frames, client));
+    let cancelled = serving.until(|received| received.cancelled == 1);
+    tokio::time::timeout(Duration::from_secs(10), cancelled).await.expect("long before the deadline of thirty seconds");
+}
+
+#[tokio::test]
+async fn the_callers_deadline_is_carried_on() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let url = serving.url();
+    let spotter = Spotter::start(&["--serving", &url]).await;
+    spotter.detect("/v1/detect", photo("chelsea.png")).await;
+    serving.change(|script| script.hang = true);
+    let mut request = Request::new(ask(photo("chelsea.png"), v1::DetectOptions::default()));
+    request.set_timeout(Duration::from_millis(300));
+    client(&spotter).await.detect(request).await.unwrap_err();
+    let (metadata, _) = serving.last_predict();
+    let timeout = grpc_timeout(&metadata);
+    assert!(timeout <= 0.3, "what is left of the caller's deadline is sent: {timeout}");
+}
+
+#[tokio::test]
+async fn models_are_listed() {
+    let spotter = Spotter::start(&[]).await;
+    let models = client(&spotter).await.list_models(v1::ListModelsRequest {}).await.unwrap().into_inner().models;
+    assert_eq!(models.len(), 1);
+    assert_eq!((models[0].name.as_str(), models[0].default, models[0].labels), ("nanodet-g", true, 80));
+}
+
+#[tokio::test]
+async fn health_is_readiness() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let url = serving.url();
+    let spotter = Spotter::start(&["--serving", &url]).await;
+    let mut health = HealthClient::new(channel(&spotter).await);
+    let named = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    let status = |response: HealthCheckResponse| response.status();
+    for service in ["", "spotter.v1.DetectionService"] {
+        let answer = health.check(named(service)).await.unwrap().into_inner();
+        assert_eq!(status(answer), ServingStatus::Serving);
+    }
+    assert_eq!(health.check(named("other")).await.unwrap_err().code(), Code::NotFound);
+    let mut watched = health.watch(named("")).await.unwrap().into_inner();
+    assert_eq!(status(watched.next().await.unwrap().unwrap()), ServingStatus::Serving);
+    serving.change(|script| script.refuse = Some(tonic::Status::unavailable("gone")));
+    assert_eq!(status(watched.next().await.unwrap().unwrap()), ServingStatus::NotServing, "a change is told");
+}
