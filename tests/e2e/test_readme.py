@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from support.process import Process
 README = (ROOT / "README.md").read_text()
 SHELL_BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 START, TEST = "cargo run --release\n", "make test\n"
-ASKING = [block for block in SHELL_BLOCKS if "/v1/" in block]
+ASKING = [block for block in SHELL_BLOCKS if "/v1/" in block or "grpcurl" in block]
 ADDRESS = "127.0.0.1:8080"
 
 # The copy shares what is compiled of the dependencies; the project itself is compiled anew.
@@ -47,19 +49,26 @@ def started(fresh_copy: Path) -> Iterator[Process]:
 
 
 def shell(command: str, folder: Path) -> bytes:
+    # grpcurl is among the test tools.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, check=True, stdout=subprocess.PIPE, timeout=60
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder,
+        check=True,
+        stdout=subprocess.PIPE,
+        timeout=60,
+        env={**os.environ, "PATH": path},
     ).stdout
 
 
 def test_the_readme_leads_with_the_two_commands() -> None:
     assert SHELL_BLOCKS[:2] == [START, TEST]
-    assert len(ASKING) == 4, "a form, the raw file, JSON, the annotated picture"
+    assert len(ASKING) == 5, "a form, the raw file, JSON, the annotated picture, gRPC"
     assert all(ADDRESS in block for block in ASKING)
 
 
 @pytest.mark.timeout(BUILD_SECONDS + 60)
-@pytest.mark.parametrize("block", ASKING, ids=["form", "raw", "json", "annotated"])
+@pytest.mark.parametrize("block", ASKING, ids=["form", "raw", "json", "annotated", "grpc"])
 def test_each_line_works_as_pasted(block: str, started: Process, fresh_copy: Path) -> None:
     answer = shell(block.replace(ADDRESS, started.announced), fresh_copy)
     if "-o annotated.jpg" in block:
