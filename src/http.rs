@@ -6,7 +6,6 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header;
 use axum::middleware::from_fn_with_state;
-use axum::response::Redirect;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -19,6 +18,7 @@ pub mod detect;
 mod docs;
 mod health;
 mod models;
+mod page;
 mod problem;
 mod problem_page;
 pub mod server;
@@ -30,8 +30,8 @@ pub use docs::{EXAMPLE_PHOTO, openapi};
 pub fn router(service: Arc<Service>) -> Router {
     let (routes, document) = docs::routes().split_for_parts();
     routes
-        // The page comes later; until then the interactive documentation is the best place to start.
-        .route("/", get(|| async { Redirect::temporary("/docs/") }))
+        .route("/", get(page::page))
+        .route("/web/{name}", get(page::asset))
         .route("/example.jpg", get(|| async { ([(header::CONTENT_TYPE, "image/jpeg")], EXAMPLE_PHOTO) }))
         .route("/problems/{slug}", get(problem_page::page))
         .merge(docs::swagger_ui(document))

@@ -15,7 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
+from support.browser import chromium
 from support.gateway import Gateway
 from support.peer import Peer
 
@@ -81,4 +83,16 @@ def spotter(spotter_binary: Path) -> Iterator[StartGateway]:
 def embedded(spotter_binary: Path) -> Iterator[Gateway]:
     """One gateway with the detector that it carries itself."""
     with Gateway(spotter_binary, logs=LOGS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    with chromium(playwright) as running:
         yield running

@@ -4,38 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from conftest import OUT
 from support import photos
+from support.browser import Asked
 from support.gateway import Gateway
 
-CHROMIUM = Path("/usr/bin/chromium")
-# Without these the browser looks for its maker's hosts at every start; the sandbox wants a user other than root.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 ANSWER_MS = 20_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.fail(f"no {CHROMIUM}: run tests/e2e/setup.sh, or apt-get install chromium")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture
@@ -48,8 +26,7 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture
 def detect(page: Page, embedded: Gateway) -> Iterator[Locator]:
     """The opened block of POST /v1/detect; afterwards, the page must have kept to its own host."""
-    requested: list[str] = []
-    page.on("request", lambda request: requested.append(request.url))
+    asked = Asked(page)
     page.goto(embedded.url + "/docs", wait_until="networkidle")
     block = page.locator(".opblock-post").filter(has=page.locator('[data-path="/v1/detect"]'))
     block.locator(".opblock-summary-control").click()
@@ -60,9 +37,7 @@ def detect(page: Page, embedded: Gateway) -> Iterator[Locator]:
 
     yield block
 
-    over_network = {url for url in requested if urlsplit(url).scheme in {"http", "https"}}  # and not data:
-    assert over_network
-    assert not [url for url in over_network if not url.startswith(embedded.url + "/")]
+    asked.assert_only(embedded.url)
 
 
 def execute_button(block: Locator) -> Locator:

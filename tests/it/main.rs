@@ -9,6 +9,7 @@ mod connections;
 mod grpc;
 mod models;
 mod openapi;
+mod page;
 mod problems;
 mod readme;
 mod serving;

@@ -1,0 +1,54 @@
+// The annotated picture, to save: what is shown, in the photo's own pixels.
+
+import * as color from './color.js';
+import { percent } from './language.js';
+
+/** JPEG of the photo with these boxes, which are in pixels of a picture of `frame`'s size. */
+export async function annotated(photo, detections, frame) {
+  const { width, height } = photo;
+  const canvas = Object.assign(document.createElement('canvas'), { width, height });
+  const pen = canvas.getContext('2d', { alpha: false });
+  pen.fillStyle = '#fff';
+  pen.fillRect(0, 0, width, height);
+  pen.drawImage(await photo.image(), 0, 0, width, height);
+  // Line and letters as src/image/draw.rs measures them, so that they look the same at any size.
+  const side = Math.max(width, height);
+  const line = side < 100 ? 1 : Math.max(2, Math.floor(side / 300));
+  const letters = Math.max(14, side / 45);
+  pen.font = `600 ${letters}px system-ui, sans-serif`;
+  pen.textBaseline = 'middle';
+  const scaled = ({ x_min, y_min, x_max, y_max }) => {
+    const [across, down] = [width / frame.width, height / frame.height];
+    return { left: x_min * across, top: y_min * down, right: x_max * across, bottom: y_max * down };
+  };
+  for (const { box, class_id } of [...detections].reverse()) {
+    const { left, top, right, bottom } = scaled(box);
+    const stroke = (style, thickness) => {
+      Object.assign(pen, { strokeStyle: style, lineWidth: thickness });
+      pen.strokeRect(left + line / 2, top + line / 2, right - left - line, bottom - top - line);
+    };
+    stroke('rgb(0 0 0 / 50%)', line + 2 * Math.max(1, Math.floor(line / 3)));
+    stroke(color.css(class_id), line);
+  }
+  for (const { box, class_id, label, score } of [...detections].reverse()) {
+    const { left, top } = scaled(box);
+    const text = `${label} ${percent(score)}`;
+    const [wide, high] = [pen.measureText(text).width + letters * 0.7, letters * 1.4];
+    const x = Math.max(0, Math.min(left, width - wide));
+    const y = top >= high ? top - high : top;
+    pen.fillStyle = color.css(class_id);
+    pen.fillRect(x, y, wide, high);
+    pen.fillStyle = '#000';
+    pen.fillText(text, x + letters * 0.35, y + high / 2);
+  }
+  return new Promise((done) => canvas.toBlob(done, 'image/jpeg', 0.92));
+}
+
+/** Hands a file to the browser's downloads. */
+export function save(blob, name) {
+  const url = URL.createObjectURL(blob);
+  const link = Object.assign(document.createElement('a'), { href: url, download: name });
+  link.click();
+  // The download holds the blob by the time the task that started it is over.
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
