@@ -143,6 +143,10 @@ export const PROBLEMS = {
     en: ['The server cannot answer in the form asked for', 'Reload the page: the server may have been updated.'],
     ja: ['サーバーが要求された形式で応答できません', 'サーバーが更新された可能性があります。ページを再読み込みしてください。'],
   },
+  REQUEST_TIMEOUT: {
+    en: ['The request took too long to begin', 'Check the connection and try again.'],
+    ja: ['リクエストの開始に時間がかかりすぎました', '接続を確認して、もう一度お試しください。'],
+  },
   UPLOAD_TIMEOUT: {
     en: ['The upload took too long', 'A smaller photo arrives sooner, as does one over a better connection.'],
     ja: ['アップロードに時間がかかりすぎました', '写真を小さくするか、より良い接続でお試しください。'],
@@ -154,6 +158,14 @@ export const PROBLEMS = {
   IMAGE_TOO_LARGE: {
     en: ['The photo has too many pixels', 'A smaller copy does as well for the detector.'],
     ja: ['写真のピクセル数が多すぎます', '縮小しても検出にはほとんど影響しません。'],
+  },
+  URI_TOO_LONG: {
+    en: ['Too many settings at once', 'Switch on some of the classes that are switched off.'],
+    ja: ['設定が多すぎます', 'オフにしたクラスの一部をオンに戻してください。'],
+  },
+  HEAD_TOO_LARGE: {
+    en: ['The browser sends too much beside the request', 'Cookies of this address may be the reason: clear them, or open the page in a private window.'],
+    ja: ['ブラウザーが余分なデータを送りすぎています', 'このアドレスの Cookie が原因かもしれません。削除するか、プライベートウィンドウで開いてください。'],
   },
   UNSUPPORTED_MEDIA_TYPE: {
     en: ['This is not a photo', 'Choose a JPEG, PNG, WebP, GIF, BMP or TIFF file.'],
@@ -186,6 +198,10 @@ export const PROBLEMS = {
   OVERLOADED: {
     en: ['The server is busy', 'Try again in a few seconds.'],
     ja: ['サーバーが混み合っています', '数秒後にもう一度お試しください。'],
+  },
+  DRAINING: {
+    en: ['The server is about to stop', 'Another one may take over. Try again in a few seconds.'],
+    ja: ['サーバーが停止しようとしています', '別のサーバーに切り替わることがあります。数秒後にもう一度お試しください。'],
   },
   MODEL_DEADLINE: {
     en: ['The model took too long', 'Try again; if it happens again, whoever runs this server can give it more time.'],

@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn a_known_tag_is_found_in_every_way_to_send_it() {
-        let known = |line: &str| is_known(&HeaderMap::from_iter([(header::IF_NONE_MATCH, line.parse().unwrap())]), "\"a\"");
+        let known =
+            |line: &str| is_known(&HeaderMap::from_iter([(header::IF_NONE_MATCH, line.parse().unwrap())]), "\"a\"");
         assert!(known("\"a\"") && known("W/\"a\"") && known("\"b\", \"a\"") && known("*"));
         assert!(!known("\"b\"") && !known("a") && !is_known(&HeaderMap::new(), "\"a\""));
     }
