@@ -7,6 +7,11 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
+use crate::access::Access;
+use crate::access::client::TrustedProxies;
+use crate::access::key_files;
+use crate::access::keys::Keys;
+use crate::access::rate::Limiter;
 use crate::admission::Admission;
 use crate::backend::embedded::{Embedded, LoadError};
 use crate::backend::serving::Serving;
@@ -40,6 +45,17 @@ pub enum StartError {
     /// The built-in detector cannot be loaded.
     #[error("the built-in detector cannot be loaded")]
     BuiltIn(#[source] LoadError),
+    /// The keys cannot be used.
+    #[error("--api-keys")]
+    Keys(#[source] key_files::LoadError),
+    /// Everybody on the network could ask.
+    #[error(
+        "{address} can be reached from other machines, and no keys are set, so that everybody there could use this service: give keys with --api-keys FILE, or say --allow-anonymous where somebody else sees to that, or listen on 127.0.0.1"
+    )]
+    OpenToAll {
+        /// Which address.
+        address: SocketAddr,
+    },
     /// The address cannot be listened on.
     #[error("cannot listen on {address}; choose another with --listen (port 0 takes any free port)")]
     Listen {
@@ -72,6 +88,30 @@ pub fn build(settings: &Settings) -> Result<Service, StartError> {
         defaults: settings.defaults(),
         request_timeout: settings.request_timeout(),
         lifecycle: Lifecycle::new(),
+        access: access(settings)?,
+    })
+}
+
+/// Refuses to serve everybody by mistake: without keys, only loopback is listened on unless the settings say otherwise.
+///
+/// # Errors
+/// When the address can be reached from other machines and neither keys nor permission are set.
+pub fn check_exposure(settings: &Settings) -> Result<(), StartError> {
+    let address = settings.listen;
+    let is_open = settings.api_keys.is_none() && !settings.allow_anonymous;
+    if is_open && !address.ip().to_canonical().is_loopback() {
+        return Err(StartError::OpenToAll { address });
+    }
+    Ok(())
+}
+
+fn access(settings: &Settings) -> Result<Access, StartError> {
+    let keys = settings.api_keys.as_deref().map(Keys::load).transpose().map_err(StartError::Keys)?;
+    Ok(Access {
+        keys: keys.map(Arc::new),
+        per_key: settings.key_rate().map(Limiter::new),
+        per_address: settings.address_rate().map(Limiter::new),
+        trusted_proxies: TrustedProxies::new(settings.trusted_proxies.clone()),
     })
 }
 

@@ -93,7 +93,10 @@ pub fn run() -> ExitCode {
         Err(Failure::Start(error)) => {
             eprintln!("spotter: {}", chain(&error));
             match error {
-                StartError::Labels(_) | StartError::ModelFile { .. } => ExitCode::from(USAGE),
+                StartError::Labels(_)
+                | StartError::ModelFile { .. }
+                | StartError::Keys(_)
+                | StartError::OpenToAll { .. } => ExitCode::from(USAGE),
                 StartError::BuiltIn(_) | StartError::Listen { .. } | StartError::Serve(_) => ExitCode::FAILURE,
             }
         }

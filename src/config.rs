@@ -3,14 +3,19 @@
 //! The environment is read in this file only.
 
 use std::ffi::OsStr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
 
+use ipnet::IpNet;
+
+use crate::access::rate::Rate;
 use crate::backend::serving::{self, Address};
 use crate::detect::Defaults;
 use crate::http::server::Bounds;
@@ -29,6 +34,48 @@ pub struct Settings {
         help_heading = "Service"
     )]
     pub listen: SocketAddr,
+
+    /// Keys that clients must send: a file of `name: key` lines or a folder with a file a key; read again when it changes
+    #[arg(long, env = "SPOTTER_API_KEYS", value_name = "PATH", help_heading = "Access")]
+    pub api_keys: Option<PathBuf>,
+
+    /// Serves everybody who can reach the address; needed to listen beyond loopback without keys
+    #[arg(long, env = "SPOTTER_ALLOW_ANONYMOUS", value_parser = BoolishValueParser::new(), help_heading = "Access")]
+    pub allow_anonymous: bool,
+
+    /// Requests a second that each key may make, such as 5 or 0.5; 0 means any number
+    #[arg(long, env = "SPOTTER_KEY_RATE", default_value = "0", value_name = "RATE", value_parser = rate, requires = "api_keys", help_heading = "Access")]
+    pub key_rate: f64,
+
+    /// Requests that each key may make at once after a rest; 0 means as many as in a second
+    #[arg(
+        long,
+        env = "SPOTTER_KEY_BURST",
+        default_value_t = 0,
+        value_name = "COUNT",
+        requires = "api_keys",
+        help_heading = "Access"
+    )]
+    pub key_burst: u32,
+
+    /// Requests a second that each client address (IPv6: each /64) may make; 0 means any number
+    #[arg(long, env = "SPOTTER_ADDRESS_RATE", default_value = "0", value_name = "RATE", value_parser = rate, help_heading = "Access")]
+    pub address_rate: f64,
+
+    /// Requests that each client address may make at once after a rest; 0 means as many as in a second
+    #[arg(long, env = "SPOTTER_ADDRESS_BURST", default_value_t = 0, value_name = "COUNT", help_heading = "Access")]
+    pub address_burst: u32,
+
+    /// Networks of the proxies in front, such as 10.0.0.0/8; only their X-Forwarded-For is believed
+    #[arg(
+        long,
+        env = "SPOTTER_TRUSTED_PROXIES",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        value_parser = network,
+        help_heading = "Access"
+    )]
+    pub trusted_proxies: Vec<IpNet>,
 
     /// TensorFlow Serving, such as `http://host:8500`; several separated by commas; without it the embedded detector runs
     #[arg(long, env = "SPOTTER_SERVING", value_name = "URL", value_delimiter = ',', help_heading = "Model")]
@@ -326,6 +373,16 @@ impl Settings {
         }
     }
 
+    /// How often each key may be used, where that is limited.
+    pub fn key_rate(&self) -> Option<Rate> {
+        limit(self.key_rate, self.key_burst)
+    }
+
+    /// How often each client address may ask, where that is limited.
+    pub fn address_rate(&self) -> Option<Rate> {
+        limit(self.address_rate, self.address_burst)
+    }
+
     /// How many cores to keep busy.
     pub fn worker_count(&self) -> usize {
         match self.workers {
@@ -354,6 +411,26 @@ impl Settings {
             max_answer_bytes: self.serving_max_answer_bytes as usize,
         })
     }
+}
+
+/// A rate and its burst, where there is a rate.
+fn limit(per_second: f64, burst: u32) -> Option<Rate> {
+    let burst = NonZeroU32::new(burst).or_else(|| NonZeroU32::new(per_second.ceil() as u32));
+    (per_second > 0.0).then(|| Rate { per_second, burst: burst.unwrap_or(NonZeroU32::MIN) })
+}
+
+/// Requests a second, for clap.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| (0.0..=1e6).contains(rate));
+    rate.ok_or_else(|| "a rate is a number of requests a second, from 0 to 1000000".to_owned())
+}
+
+/// A network or a single address, for clap.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network
+        .map(|network| network.trunc())
+        .ok_or_else(|| "write a network as 10.0.0.0/8, or a single address".to_owned())
 }
 
 /// A score, for clap.

@@ -20,6 +20,7 @@ pub enum Code {
     InvalidJson,
     InvalidMultipart,
     InvalidRequest,
+    Unauthorized,
     NotFound,
     UnknownModel,
     UnknownVersion,
@@ -34,6 +35,7 @@ pub enum Code {
     UnsupportedImageFormat,
     UnreadableImage,
     InvalidOption,
+    RateLimited,
     HeadTooLarge,
     Internal,
     ModelContract,
@@ -59,12 +61,13 @@ pub struct Row {
 
 impl Code {
     /// Every failure, in the order of its status.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::MissingImage,
         Self::InvalidBase64,
         Self::InvalidJson,
         Self::InvalidMultipart,
         Self::InvalidRequest,
+        Self::Unauthorized,
         Self::NotFound,
         Self::UnknownModel,
         Self::UnknownVersion,
@@ -79,6 +82,7 @@ impl Code {
         Self::UnsupportedImageFormat,
         Self::UnreadableImage,
         Self::InvalidOption,
+        Self::RateLimited,
         Self::HeadTooLarge,
         Self::Internal,
         Self::ModelContract,
@@ -119,6 +123,12 @@ impl Code {
             Self::InvalidRequest => {
                 ("INVALID_REQUEST", 400, "The request is malformed", "The detail says which part cannot be read.")
             }
+            Self::Unauthorized => (
+                "UNAUTHORIZED",
+                401,
+                "A key is needed",
+                "Send one of the service's keys as `Authorization: Bearer <key>` or as `X-API-Key: <key>`. Whoever runs the service gives them out.",
+            ),
             Self::NotFound => ("NOT_FOUND", 404, "No such route", "GET /docs lists every route."),
             Self::UnknownModel => ("UNKNOWN_MODEL", 404, "No such model", "GET /v1/models lists the models."),
             Self::UnknownVersion => (
@@ -189,6 +199,12 @@ impl Code {
                 422,
                 "An option is unknown or out of range",
                 "`errors` names each option with its bound.",
+            ),
+            Self::RateLimited => (
+                "RATE_LIMITED",
+                429,
+                "Too many requests from one client",
+                "Wait as many seconds as Retry-After says. `limited_by` tells whether the key or the address has asked too often; whoever runs the service sets both rates.",
             ),
             Self::HeadTooLarge => (
                 "HEAD_TOO_LARGE",

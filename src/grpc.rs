@@ -24,20 +24,28 @@ pub(crate) use status::{Failed, answer};
 /// Room for options and framing beside a photo.
 const ROOM_BESIDE_IMAGE: usize = 64 << 10;
 
-/// The services, as routes to put beside those of the REST front.
-pub(crate) fn routes(service: &Arc<Service>) -> Router<Arc<Service>> {
+/// The service that needs a key where keys are set, as routes to put beside those of the REST front.
+pub(crate) fn guarded_routes(service: &Arc<Service>) -> Router<Arc<Service>> {
     let limit = service.pipeline.limits.max_bytes + ROOM_BESIDE_IMAGE;
     let detection = detection::Detector::new(Arc::clone(service));
     let detection = proto::v1::detection_service_server::DetectionServiceServer::new(detection)
         .max_decoding_message_size(limit)
         .max_encoding_message_size(usize::MAX);
+    router(Routes::new(detection))
+}
+
+/// The services that are open to all: health, as probes bear no keys, and reflection, which tells what OpenAPI tells.
+pub(crate) fn open_routes(service: &Arc<Service>) -> Router<Arc<Service>> {
     let health = HealthServer::new(health::Health::new(Arc::clone(service)));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .expect("build.rs wrote the descriptors");
-    let routes = Routes::new(detection).add_service(health).add_service(reflection).into_axum_router();
-    // What no service answers falls through to the other routes, and is refused in the caller's dialect as they are.
-    routes.reset_fallback().with_state(())
+    router(Routes::new(health).add_service(reflection))
+}
+
+/// What no service answers falls through to the other routes, and is refused in the caller's dialect as they are.
+fn router(routes: Routes) -> Router<Arc<Service>> {
+    routes.into_axum_router().reset_fallback().with_state(())
 }

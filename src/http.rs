@@ -13,6 +13,7 @@ use crate::grpc;
 use crate::service::Service;
 
 mod accept;
+mod access;
 mod context;
 pub mod detect;
 mod docs;
@@ -28,14 +29,19 @@ pub use docs::{EXAMPLE_PHOTO, openapi};
 
 /// All routes with the layers around them.
 pub fn router(service: Arc<Service>) -> Router {
-    let (routes, document) = docs::routes().split_for_parts();
-    routes
+    let (guarded, _) = docs::guarded_routes().split_for_parts();
+    let (open, _) = docs::open_routes().split_for_parts();
+    guarded
+        .merge(grpc::guarded_routes(&service))
+        // What is merged before this line needs a key where keys are set; what follows is open to all.
+        .route_layer(from_fn_with_state(Arc::clone(&service), access::access))
+        .merge(open)
+        .merge(grpc::open_routes(&service))
         .route("/", get(page::page))
         .route("/web/{name}", get(page::asset))
         .route("/example.jpg", get(|| async { ([(header::CONTENT_TYPE, "image/jpeg")], EXAMPLE_PHOTO) }))
         .route("/problems/{slug}", get(problem_page::page))
-        .merge(docs::swagger_ui(document))
-        .merge(grpc::routes(&service))
+        .merge(docs::swagger_ui(docs::openapi()))
         // Layers run from the last to the first. A panic becomes a fault inside the layer that writes faults.
         .layer(CatchPanicLayer::custom(context::panicked))
         // The upload has a limit of its own, which knows the form and says the number; axum's 2 MB would come first.

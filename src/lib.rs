@@ -3,7 +3,7 @@
 //! Reading order, each layer using only those before it:
 //!
 //! 1. [`fault`], [`geometry`], [`tensor`], [`deadline`], [`request_id`], [`workers`], [`admission`],
-//!    [`lifecycle`]: the words everything is said in.
+//!    [`lifecycle`], [`access`]: the words everything is said in.
 //! 2. [`image`]: an uploaded file becomes upright RGB pixels, or a clear refusal.
 //! 3. [`model`]: signatures, label maps, and the adapters that know how a kind of detector reads.
 //! 4. [`backend`]: where models run, in this process or behind TensorFlow Serving.
@@ -13,6 +13,7 @@
 //!
 //! docs/ARCHITECTURE.md follows one photo through all of it.
 
+pub mod access;
 pub mod admission;
 pub mod app;
 pub mod backend;

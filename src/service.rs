@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::access::Access;
 use crate::detect::{Catalog, Defaults, Pipeline};
 use crate::lifecycle::Lifecycle;
 
@@ -17,4 +18,6 @@ pub struct Service {
     pub request_timeout: Duration,
     /// How far from its end the service is.
     pub lifecycle: Lifecycle,
+    /// Who may ask, and how often.
+    pub access: Access,
 }

@@ -10,6 +10,7 @@ use crate::cli::{Failure, open_files, print};
 use crate::config::Settings;
 
 pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
+    app::check_exposure(settings)?;
     open_files::allow_for(settings.max_connections);
     let service = app::build(settings)?;
     let listening = Listening::bind(service, settings.bounds(), settings.listen).await?;
@@ -23,8 +24,12 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
     ));
     print::line(format_args!("  listening      {url}"));
     print::line(format_args!("  documentation  {url}/docs"));
-    print::line(format_args!("  try it         curl -s {url}/example.jpg | curl -F image=@- {url}/v1/detect"));
+    let key = if listening.service().access.keys.is_some() { " -H \"X-API-Key: $KEY\"" } else { "" };
+    print::line(format_args!("  try it         curl -s {url}/example.jpg | curl{key} -F image=@- {url}/v1/detect"));
 
+    if let Some(keys) = &listening.service().access.keys {
+        tokio::spawn(Arc::clone(keys).watch());
+    }
     tokio::spawn(app::warm_up(Arc::clone(listening.service())));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Serve)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Serve)?;

@@ -79,6 +79,8 @@ fn grpc_code(code: Code) -> tonic::Code {
         Code::RequestTimeout | Code::UploadTimeout | Code::ModelDeadline | Code::DeadlineExceeded => {
             tonic::Code::DeadlineExceeded
         }
+        Code::Unauthorized => tonic::Code::Unauthenticated,
+        Code::RateLimited => tonic::Code::ResourceExhausted,
         Code::Internal | Code::ModelContract => tonic::Code::Internal,
         Code::ModelUnavailable | Code::Overloaded | Code::Draining => tonic::Code::Unavailable,
     }

@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 
+use crate::access::key_ring::KeyName;
 use crate::backend::Call;
 use crate::deadline::Deadline;
 use crate::fault::Fault;
@@ -74,12 +75,14 @@ fn log(method: &axum::http::Method, route: &str, response: &Response, fault: Opt
     let code = fault.map(|fault| fault.code().name());
     let detail = fault.map(Fault::detail);
     let cause = fault.and_then(Fault::cause_chain);
+    // Its name; the key itself is known nowhere but in its digest.
+    let key = response.extensions().get::<KeyName>().map(KeyName::as_str);
     if status >= 500 {
-        tracing::warn!(%method, route, status, ms, code, detail, cause, "answered");
+        tracing::warn!(%method, route, status, ms, key, code, detail, cause, "answered");
     } else if matches!(route, "/livez" | "/readyz") {
         tracing::debug!(%method, route, status, ms, "answered");
     } else {
-        tracing::info!(%method, route, status, ms, code, detail, cause, "answered");
+        tracing::info!(%method, route, status, ms, key, code, detail, cause, "answered");
     }
 }
 

@@ -15,6 +15,9 @@ use serde_json::json;
 use utoipa::OpenApi;
 use utoipa::openapi::example::{Example, ExampleBuilder};
 use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -27,6 +30,10 @@ use crate::request_id::RequestId;
 
 /// A small real photo, so that Execute in Swagger UI works without an edit.
 pub static EXAMPLE_PHOTO: &[u8] = include_bytes!("../../openapi/example.jpg");
+
+/// The names of the two ways to send a key.
+const BEARER: &str = "bearer";
+const API_KEY: &str = "apiKey";
 
 /// An id as the service makes them, for examples.
 const EXAMPLE_ID: &str = "019ab3e0-5c2e-7d31-b3f4-6a0c1c2d3e4f";
@@ -48,35 +55,57 @@ const EXAMPLE_ID: &str = "019ab3e0-5c2e-7d31-b3f4-6a0c1c2d3e4f";
 )]
 struct Document;
 
-/// The routes that the document describes.
-pub(super) fn routes() -> OpenApiRouter<Arc<Service>> {
-    let mut document = Document::openapi();
-    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
-    let mut router = OpenApiRouter::with_openapi(document)
+/// The routes that need a key where keys are set.
+pub(super) fn guarded_routes() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::new()
         .routes(routes!(detect::detect_default))
         .routes(routes!(detect::detect_with_model))
         .routes(routes!(models::list))
         .routes(routes!(models::describe))
         .routes(routes!(models::labels))
-        .routes(routes!(health::livez))
-        .routes(routes!(health::readyz));
-    let components = router.get_openapi_mut().components.get_or_insert_default();
-    for code in [Code::NotFound, Code::MethodNotAllowed] {
-        components.responses.insert(code.slug(), RefOr::T(problem_response(&[code])));
-    }
-    for item in router.get_openapi_mut().paths.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
-            add_request_example(operation);
-            add_problems(operation);
-            add_headers(operation);
-        }
-    }
-    router
+}
+
+/// The routes that are open to all: probes bear no keys.
+pub(super) fn open_routes() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz))
 }
 
 /// The document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+    let mut document = Document::openapi();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
+    let mut guarded = guarded_routes().into_openapi();
+    operations(&mut guarded).for_each(add_security);
+    document.merge(guarded);
+    document.merge(open_routes().into_openapi());
+    let components = document.components.get_or_insert_default();
+    for code in [Code::NotFound, Code::MethodNotAllowed] {
+        components.responses.insert(code.slug(), RefOr::T(problem_response(&[code])));
+    }
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A key of the service.")).build();
+    let header = ApiKeyValue::with_description("X-API-Key", "The same key in a header of its own.");
+    components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
+    components.add_security_scheme(API_KEY, SecurityScheme::ApiKey(ApiKey::Header(header)));
+    for operation in operations(&mut document) {
+        add_request_example(operation);
+        add_problems(operation);
+        add_headers(operation);
+    }
+    document
+}
+
+fn operations(document: &mut utoipa::openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
+    document.paths.paths.values_mut().flat_map(|item| [&mut item.get, &mut item.post].into_iter().flatten())
+}
+
+/// Either way of sending a key, or none where the service is set up without keys.
+fn add_security(operation: &mut Operation) {
+    let none: [&str; 0] = [];
+    operation.security = Some(vec![
+        SecurityRequirement::new(BEARER, none),
+        SecurityRequirement::new(API_KEY, none),
+        SecurityRequirement::default(),
+    ]);
 }
 
 /// Swagger UI at /docs and the document at /openapi.json. Its assets are in the binary: clusters have no way out.
@@ -89,13 +118,16 @@ pub(super) fn swagger_ui(document: utoipa::openapi::OpenApi) -> Router<Arc<Servi
 }
 
 /// The codes that an operation may answer.
-fn codes(operation_id: &str) -> Vec<Code> {
+fn codes(operation: &Operation) -> Vec<Code> {
     /// Those that every request may meet.
     const ANY: [Code; 5] =
         [Code::InvalidRequest, Code::RequestTimeout, Code::UriTooLong, Code::HeadTooLarge, Code::Internal];
+    /// Those of a route that needs a key.
+    const GUARDED: [Code; 2] = [Code::Unauthorized, Code::RateLimited];
     /// Those of asking a model something.
     const MODEL: [Code; 5] =
         [Code::ModelContract, Code::ModelUnavailable, Code::Overloaded, Code::ModelDeadline, Code::DeadlineExceeded];
+    let operation_id = operation.operation_id.as_deref().unwrap_or_default();
     let own: &[Code] = match operation_id {
         "detect" | "detectWithModel" => &[
             Code::MissingImage,
@@ -118,6 +150,7 @@ fn codes(operation_id: &str) -> Vec<Code> {
     let asks_model = matches!(operation_id, "detect" | "detectWithModel" | "getModel" | "readyz");
     let names_model = matches!(operation_id, "detectWithModel" | "getModel" | "listLabels");
     let mut codes: Vec<Code> = ANY.into_iter().chain(own.iter().copied()).collect();
+    codes.extend(GUARDED.into_iter().filter(|_| operation.security.is_some()));
     codes.extend(names_model.then_some(Code::UnknownModel));
     codes.extend(MODEL.into_iter().filter(|_| asks_model));
     // In the table's order, which ascends by status.
@@ -127,7 +160,7 @@ fn codes(operation_id: &str) -> Vec<Code> {
 /// One response a status, with one example a code.
 fn add_problems(operation: &mut Operation) {
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
-    for code in codes(operation.operation_id.as_deref().unwrap_or_default()) {
+    for code in codes(operation) {
         by_status.entry(code.row().status).or_default().push(code);
     }
     for (status, codes) in by_status {
@@ -164,8 +197,11 @@ fn add_headers(operation: &mut Operation) {
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(Response { headers, .. }) = response else { continue };
         headers.insert("X-Request-Id".to_owned(), text("The request's id: the caller's own where it sent one.").into());
-        if status == "503" {
+        if matches!(status.as_str(), "429" | "503") {
             headers.insert("Retry-After".to_owned(), text("Seconds after which to try again.").into());
+        }
+        if status == "401" {
+            headers.insert("WWW-Authenticate".to_owned(), text("How to send a key.").into());
         }
         if detects && status == "200" {
             headers.insert("X-Model-Version".to_owned(), text("The version of the model that answered.").into());

@@ -96,6 +96,7 @@ pub(super) fn render(mut failed: Response, fault: &Fault, request_id: &RequestId
     }
     let own = std::mem::take(failed.headers_mut());
     response.headers_mut().extend(own);
+    *response.extensions_mut() = std::mem::take(failed.extensions_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(seconds) = retry_seconds(fault) {

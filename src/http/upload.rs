@@ -197,7 +197,7 @@ fn too_large(found: &str, limits: &Limits) -> Fault {
 }
 
 /// Reads and drops the rest of a body that is refused. A client that waits for 100 Continue has not sent it.
-async fn drain(body: &mut Body, headers: &HeaderMap, seen: usize, deadline: Deadline) {
+pub(super) async fn drain(body: &mut Body, headers: &HeaderMap, seen: usize, deadline: Deadline) {
     if headers.contains_key(header::EXPECT) {
         return;
     }

@@ -113,6 +113,13 @@ fn wrong_usage_says_what_is_right_and_exits_64() {
         (&["--model-file", "chelsea.png"], "chelsea.png"),
         (&["--model-file", "missing.onnx"], "missing.onnx"),
         (&["--model", "a b"], "a model's name has"),
+        (&["--listen", "0.0.0.0:0"], "--allow-anonymous"),
+        (&["--listen", "[::]:0"], "--api-keys FILE"),
+        (&["--api-keys", "missing"], "missing cannot be read"),
+        (&["--api-keys", "chelsea.png"], "it is no file of keys"),
+        (&["--key-rate", "5"], "--api-keys"),
+        (&["--address-rate", "2000000"], "from 0 to 1000000"),
+        (&["--trusted-proxies", "proxy"], "write a network as 10.0.0.0/8"),
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {}", stderr(&output));
@@ -291,6 +298,47 @@ async fn without_file_descriptors_idle_connections_make_room() {
         assert_eq!(answer.status(), 200);
     }
     drop(silent);
+}
+
+/// What is printed and logged while a key comes, works, and is replaced: its name, and never the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_change_hold_without_a_restart_and_are_never_logged() {
+    let (old, new, guessed) = ("0123456789abcdef-old", "0123456789abcdef-new", "0123456789abcdef-guessed");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop");
+    std::fs::write(&path, old).unwrap();
+    let keys = folder.path().to_str().unwrap();
+    let (mut serving, banner) =
+        serve(&["--listen", "0.0.0.0:0", "--api-keys", keys, "--log-format", "json", "--log", "trace"]);
+    // Read all along: a full pipe would stop the service.
+    let mut stderr = serving.0.stderr.take().unwrap();
+    let log = std::thread::spawn(move || {
+        let mut log = String::new();
+        stderr.read_to_string(&mut log).unwrap();
+        log
+    });
+    let url = banner[1].split_whitespace().last().unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async |key: &str| client.get(format!("{url}/v1/models")).bearer_auth(key).send().await.unwrap().status();
+    assert_eq!(ask(old).await, 200);
+    assert_eq!(ask(guessed).await, 401);
+
+    std::fs::write(&path, new).unwrap();
+    let changed = async {
+        while ask(new).await != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), changed).await.expect("within a minute");
+    assert_eq!(ask(old).await, 401);
+    drop(client);
+
+    serving.0.kill().unwrap();
+    let log = banner.concat() + &log.join().unwrap();
+    assert!(log.contains(r#""key":"shop""#) && log.contains("the keys were read again"), "{log}");
+    for key in [old, new, guessed] {
+        assert!(!log.contains(key), "{key} in {log}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 #![allow(unreachable_pub, reason = "there is nobody outside of a test binary")]
 
+mod access;
 mod api;
 mod backend_contract;
 mod cli;

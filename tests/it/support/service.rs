@@ -9,6 +9,7 @@ use clap::Parser;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
+use spotter::access::Access;
 use spotter::app::{self, Listening};
 use spotter::config::Settings;
 use spotter::service::Service;
@@ -26,6 +27,7 @@ struct CommandLine {
 pub struct Spotter {
     address: SocketAddr,
     client: Client,
+    service: Arc<Service>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -48,6 +50,7 @@ impl Spotter {
         let listening = Listening::bind(service, settings.bounds(), loopback).await.unwrap();
         let shutdown = settings.shutdown();
         let address = listening.address();
+        let service = Arc::clone(listening.service());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             let stop = async {
@@ -56,7 +59,12 @@ impl Spotter {
             listening.serve(stop, shutdown).await;
         });
         let client = Client::builder().no_proxy().build().unwrap();
-        Self { address, client, stop: Some(stop), task }
+        Self { address, client, service, stop: Some(stop), task }
+    }
+
+    /// Who may ask it.
+    pub fn access(&self) -> &Access {
+        &self.service.access
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -148,7 +156,7 @@ pub fn assert_problem(response: &Response, body: &Value, status: u16, code: &str
     for member in ["title", "detail"] {
         assert!(!body[member].as_str().unwrap().is_empty(), "{body}");
     }
-    assert_eq!(response.headers().contains_key("retry-after"), status == 503, "{body}");
+    assert_eq!(response.headers().contains_key("retry-after"), matches!(status, 429 | 503), "{body}");
 }
 
 /// The problem that a request is answered with.
