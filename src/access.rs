@@ -6,11 +6,13 @@ pub mod client;
 pub mod key_files;
 pub mod key_ring;
 pub mod keys;
+pub mod origin;
 pub mod rate;
 
 use client::{ClientNetwork, TrustedProxies};
 use key_ring::KeyName;
 use keys::Keys;
+use origin::Origin;
 use rate::Limiter;
 
 /// What stands between a client and the pipeline. By default nothing does, which suits loopback only.
@@ -24,4 +26,6 @@ pub struct Access {
     pub per_address: Option<Limiter<ClientNetwork>>,
     /// Whose word is taken on where a request came from.
     pub trusted_proxies: TrustedProxies,
+    /// Whose pages may ask from a browser.
+    pub origins: Vec<Origin>,
 }

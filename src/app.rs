@@ -112,6 +112,7 @@ fn access(settings: &Settings) -> Result<Access, StartError> {
         per_key: settings.key_rate().map(Limiter::new),
         per_address: settings.address_rate().map(Limiter::new),
         trusted_proxies: TrustedProxies::new(settings.trusted_proxies.clone()),
+        origins: settings.cors_origins.clone(),
     })
 }
 

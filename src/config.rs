@@ -15,6 +15,7 @@ use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
 
 use ipnet::IpNet;
 
+use crate::access::origin::Origin;
 use crate::access::rate::Rate;
 use crate::backend::serving::{self, Address};
 use crate::detect::Defaults;
@@ -76,6 +77,10 @@ pub struct Settings {
         help_heading = "Access"
     )]
     pub trusted_proxies: Vec<IpNet>,
+
+    /// Origins whose pages may ask from a browser, such as `https://shop.example`; several separated by commas, or * for all
+    #[arg(long, env = "SPOTTER_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',', help_heading = "Access")]
+    pub cors_origins: Vec<Origin>,
 
     /// TensorFlow Serving, such as `http://host:8500`; several separated by commas; without it the embedded detector runs
     #[arg(long, env = "SPOTTER_SERVING", value_name = "URL", value_delimiter = ',', help_heading = "Model")]

@@ -15,6 +15,7 @@ use crate::service::Service;
 mod accept;
 mod access;
 mod context;
+mod cors;
 pub mod detect;
 mod docs;
 mod health;
@@ -22,7 +23,9 @@ mod models;
 mod page;
 mod problem;
 mod problem_page;
+mod request_timeout;
 pub mod server;
+mod server_timing;
 mod upload;
 
 pub use docs::{EXAMPLE_PHOTO, openapi};
@@ -31,7 +34,8 @@ pub use docs::{EXAMPLE_PHOTO, openapi};
 pub fn router(service: Arc<Service>) -> Router {
     let (guarded, _) = docs::guarded_routes().split_for_parts();
     let (open, _) = docs::open_routes().split_for_parts();
-    guarded
+    let cors = cors::layer(&service.access.origins);
+    let router = guarded
         .merge(grpc::guarded_routes(&service))
         // What is merged before this line needs a key where keys are set; what follows is open to all.
         .route_layer(from_fn_with_state(Arc::clone(&service), access::access))
@@ -47,5 +51,10 @@ pub fn router(service: Arc<Service>) -> Router {
         // The upload has a limit of its own, which knows the form and says the number; axum's 2 MB would come first.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(Arc::clone(&service), context::context))
-        .with_state(service)
+        .with_state(service);
+    // Outermost: a browser reads no failure that lacks these headers, and its preflights bear no keys.
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }

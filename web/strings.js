@@ -220,6 +220,10 @@ export const PROBLEMS = {
     en: ['The answer was not understood', 'Something between this page and the server may have answered in its place.'],
     ja: ['応答を理解できませんでした', 'サーバーとの間にある別の機器が応答した可能性があります。'],
   },
+  RATE_LIMITED: {
+    en: ['Too many photos in a short time', 'Wait a moment and try again.'],
+    ja: ['短時間に送信が多すぎます', '少し待ってからもう一度お試しください。'],
+  },
   UNAUTHORIZED: {
     en: ['An API key is needed', 'Enter it above.'],
     ja: ['API キーが必要です', '上の欄に入力してください。'],

@@ -86,6 +86,8 @@ pub struct Kept {
 /// Where the time went. Waiting for a core counts in the total only.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Timings {
+    /// Until there was room among the photos that are worked on.
+    pub queue: Duration,
     /// From the file to upright pixels.
     pub decode: Duration,
     /// From pixels to the model's input.
@@ -154,7 +156,9 @@ impl Pipeline {
             OrientationPolicy::Ignore => photo.as_stored(),
         });
         let resolved = model.resolve(&choice, call).await?;
+        let waiting = Instant::now();
         let admitted = self.admission.admit(photo.photo().pixels(), call.deadline).await?;
+        let queue = waiting.elapsed();
 
         let mut asked = Asked { model, choice, resolved, photo, options: &options, keep, call };
         let mut attempt = self.attempt(&asked).await?;
@@ -186,7 +190,7 @@ impl Pipeline {
             Ok(select(seen.collect::<Result<_, Fault>>()?, &labels, &options))
         };
         let detections = self.workers.run(call.deadline, interpret).await?;
-        let timings = Timings { decode, prepare, infer, total: begin.elapsed() };
+        let timings = Timings { queue, decode, prepare, infer, total: begin.elapsed() };
         Ok(Answer {
             version,
             photo: photo.photo(),

@@ -80,6 +80,7 @@ pub(super) fn response(model: &str, answer: &Answer, normalized: bool, request_i
         }),
         detections: answer.detections.iter().map(|found| detection(found, answer.photo, normalized)).collect(),
         timings: Some(v1::Timings {
+            queue: duration(timings.queue),
             decode: duration(timings.decode),
             prepare: duration(timings.prepare),
             infer: duration(timings.infer),

@@ -17,7 +17,7 @@ use crate::fault::{Code, Fault};
 use crate::http::upload;
 use crate::service::Service;
 
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Around every route that is not open to all. The name of the key that was used goes out with the answer, for the log.

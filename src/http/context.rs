@@ -7,15 +7,17 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
 use crate::access::key_ring::KeyName;
 use crate::backend::Call;
 use crate::deadline::Deadline;
+use crate::detect::Timings;
 use crate::fault::Fault;
 use crate::grpc;
-use crate::http::problem;
+use crate::http::server_timing::{self, SERVER_TIMING};
+use crate::http::{problem, request_timeout};
 use crate::request_id::RequestId;
 use crate::service::Service;
 
@@ -26,7 +28,9 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
     let begin = Instant::now();
     let caller = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let request_id = caller.and_then(RequestId::from_caller).unwrap_or_else(RequestId::generate);
-    let deadline = Deadline::after(service.request_timeout);
+    let asked = request_timeout::asked(request.headers());
+    let own = service.request_timeout;
+    let deadline = Deadline::after(asked.as_ref().ok().copied().flatten().map_or(own, |asked| asked.min(own)));
     request.extensions_mut().insert(Call { deadline, request_id: request_id.clone() });
     let failed = grpc::Failed::default();
     request.extensions_mut().insert(failed.clone());
@@ -36,7 +40,10 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
     // The pattern, not the path: a path is the client's own text and of any length.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", %request_id);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = match asked {
+        Ok(_) => next.run(request).instrument(span.clone()).await,
+        Err(fault) => fault.into_response(),
+    };
 
     let mut fault = problem::fault_of(&response);
     if let Some(fault) = &fault {
@@ -48,6 +55,8 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
     fault = fault.or_else(|| failed.get());
     let id = HeaderValue::from_str(request_id.as_str()).expect("a request id is visible ASCII");
     response.headers_mut().insert(REQUEST_ID, id);
+    let timing = server_timing::header(response.extensions().get::<Timings>(), begin.elapsed());
+    response.headers_mut().insert(SERVER_TIMING, timing);
     span.in_scope(|| log(&method, &route, &response, fault.as_deref(), begin));
     response
 }
@@ -89,7 +98,6 @@ fn log(method: &axum::http::Method, route: &str, response: &Response, fault: Opt
 /// A panic in a handler, as a failure like any other; the panic's own text goes to the log.
 #[allow(clippy::needless_pass_by_value, reason = "the signature is tower-http's")]
 pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
-    use axum::response::IntoResponse;
     let text =
         panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
     let fault = Fault::internal(format!("panic: {}", text.as_deref().unwrap_or("of an unknown kind")));

@@ -19,7 +19,7 @@ use crate::image::{draw, encode};
 use crate::request_id::RequestId;
 use crate::service::Service;
 
-const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
+pub(super) const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
 /// Find objects with the default model
 ///
@@ -105,6 +105,7 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
     let answer = pipeline.detect(model, Job { image, wanted, keep }, &call).await?;
 
     let version = HeaderValue::from(answer.version);
+    let timings = answer.timings;
     let mut response = match form {
         Answer::Json => {
             let body = DetectAnswer::new(model.name(), &answer, normalized, &call.request_id);
@@ -121,6 +122,7 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
             ([(header::CONTENT_TYPE, picture.media_type())], file).into_response()
         }
     };
+    response.extensions_mut().insert(timings);
     response.headers_mut().insert(MODEL_VERSION, version);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
@@ -397,6 +399,9 @@ pub struct BoxNormalized {
 /// Milliseconds of each stage. Waiting for a free core counts in the total only.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Milliseconds {
+    /// Until there was room among the photos that are worked on.
+    #[schema(example = 0.0)]
+    pub queue: f64,
     /// From the file to upright pixels.
     #[schema(example = 1.2)]
     pub decode: f64,
@@ -430,6 +435,7 @@ impl DetectAnswer {
             },
             detections: answer.detections.iter().map(|found| Found::new(found, answer.photo, normalized)).collect(),
             timings_ms: Milliseconds {
+                queue: ms(timings.queue),
                 decode: ms(timings.decode),
                 prepare: ms(timings.prepare),
                 infer: ms(timings.infer),

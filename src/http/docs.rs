@@ -14,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use utoipa::OpenApi;
 use utoipa::openapi::example::{Example, ExampleBuilder};
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
@@ -25,7 +25,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::fault::{Code, Fault};
 use crate::http::problem::{MEDIA_TYPE, Problem};
-use crate::http::{Service, detect, health, models};
+use crate::http::{Service, detect, health, models, request_timeout};
 use crate::request_id::RequestId;
 
 /// A small real photo, so that Execute in Swagger UI works without an edit.
@@ -88,6 +88,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     components.add_security_scheme(API_KEY, SecurityScheme::ApiKey(ApiKey::Header(header)));
     for operation in operations(&mut document) {
         add_request_example(operation);
+        add_request_timeout(operation);
         add_problems(operation);
         add_headers(operation);
     }
@@ -147,7 +148,7 @@ fn codes(operation: &Operation) -> Vec<Code> {
         "readyz" => &[Code::Draining],
         _ => &[],
     };
-    let asks_model = matches!(operation_id, "detect" | "detectWithModel" | "getModel" | "readyz");
+    let asks_model = asks_model(operation);
     let names_model = matches!(operation_id, "detectWithModel" | "getModel" | "listLabels");
     let mut codes: Vec<Code> = ANY.into_iter().chain(own.iter().copied()).collect();
     codes.extend(GUARDED.into_iter().filter(|_| operation.security.is_some()));
@@ -155,6 +156,31 @@ fn codes(operation: &Operation) -> Vec<Code> {
     codes.extend(MODEL.into_iter().filter(|_| asks_model));
     // In the table's order, which ascends by status.
     Code::ALL.into_iter().filter(|code| codes.contains(code)).collect()
+}
+
+fn asks_model(operation: &Operation) -> bool {
+    matches!(operation.operation_id.as_deref(), Some("detect" | "detectWithModel" | "getModel" | "readyz"))
+}
+
+/// The header by which a client says how long it will wait.
+fn add_request_timeout(operation: &mut Operation) {
+    if !asks_model(operation) {
+        return;
+    }
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(request_timeout::PATTERN))
+        .examples([json!("2.5"), json!("1500ms")])
+        .build();
+    let parameter = ParameterBuilder::new()
+        .name("X-Request-Timeout")
+        .parameter_in(ParameterIn::Header)
+        .description(Some(
+            "How long the client will wait, in seconds or, with `ms`, in milliseconds. The shorter of it and the service's own limit holds, over every stage.",
+        ))
+        .schema(Some(schema))
+        .build();
+    operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
 }
 
 /// One response a status, with one example a code.
@@ -196,6 +222,7 @@ fn add_headers(operation: &mut Operation) {
     let detects = operation.operation_id.as_deref().is_some_and(|id| id.starts_with("detect"));
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(Response { headers, .. }) = response else { continue };
+        headers.insert("Server-Timing".to_owned(), text("Milliseconds of each stage and of the whole.").into());
         headers.insert("X-Request-Id".to_owned(), text("The request's id: the caller's own where it sent one.").into());
         if matches!(status.as_str(), "429" | "503") {
             headers.insert("Retry-After".to_owned(), text("Seconds after which to try again.").into());

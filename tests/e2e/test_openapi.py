@@ -135,6 +135,9 @@ def fuzz(operation: Operation) -> Counter[int]:
         def check(case: Case[Any], real: bool) -> None:
             if real and mode is GenerationMode.POSITIVE:
                 make_real(case)
+            # A wish for a millisecond is within the schema, and is rightly answered 504.
+            if mode is GenerationMode.POSITIVE and "X-Request-Timeout" in case.headers:
+                case.headers["X-Request-Timeout"] = "20"
             statuses[case.call_and_validate(checks=CHECKS).status_code] += 1
 
         check()

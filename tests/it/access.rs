@@ -88,7 +88,9 @@ async fn health_documents_and_pages_stay_open() {
     let keys = both();
     let spotter = keys.spotter(&["--address-rate", "0.001", "--address-burst", "1"]).await;
     spotter.ready().await;
-    for path in ["/", "/livez", "/readyz", "/docs/", "/openapi.json", "/problems/unauthorized", "/example.jpg"] {
+    for path in
+        ["/", "/livez", "/readyz", "/web/main.js", "/docs/", "/openapi.json", "/problems/unauthorized", "/example.jpg"]
+    {
         assert_eq!(spotter.get(path).send().await.unwrap().status(), 200, "{path}");
     }
     problem(spotter.get("/v1/nothing"), 404, "NOT_FOUND").await;

@@ -119,6 +119,7 @@ fn wrong_usage_says_what_is_right_and_exits_64() {
         (&["--api-keys", "chelsea.png"], "it is no file of keys"),
         (&["--key-rate", "5"], "--api-keys"),
         (&["--address-rate", "2000000"], "from 0 to 1000000"),
+        (&["--cors-origins", "https://shop.example/"], "an origin is a scheme"),
         (&["--trusted-proxies", "proxy"], "write a network as 10.0.0.0/8"),
     ] {
         let output = run(arguments);

@@ -1,0 +1,54 @@
+//! Pages of other origins: which of them a browser lets ask, and what it lets them read (CORS, the Fetch standard, 3.2).
+
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::access::origin::Origin;
+use crate::http::access::API_KEY;
+use crate::http::context::REQUEST_ID;
+use crate::http::detect::MODEL_VERSION;
+use crate::http::request_timeout::REQUEST_TIMEOUT;
+use crate::http::server_timing::SERVER_TIMING;
+
+/// How long a browser may remember a preflight's answer. Chromium caps it at two hours.
+const REMEMBERED: Duration = Duration::from_hours(2);
+
+/// The layer that answers preflights by itself and gives every other answer its headers; none where no origin may ask.
+pub(super) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let ones = origins.iter().map(|origin| match origin {
+        Origin::Any => None,
+        Origin::One(origin) => Some(HeaderValue::from_str(origin).expect("an origin is visible ASCII")),
+    });
+    // None among them stands for all.
+    let allowed = ones.collect::<Option<Vec<_>>>().map_or_else(AllowOrigin::any, AllowOrigin::list);
+    Some(
+        CorsLayer::new()
+            .allow_origin(allowed)
+            .allow_methods([Method::GET, Method::HEAD, Method::POST])
+            .allow_headers([
+                header::ACCEPT,
+                header::AUTHORIZATION,
+                header::CONTENT_ENCODING,
+                header::CONTENT_TYPE,
+                API_KEY,
+                REQUEST_ID,
+                REQUEST_TIMEOUT,
+                HeaderName::from_static("traceparent"),
+                HeaderName::from_static("tracestate"),
+            ])
+            .expose_headers([
+                REQUEST_ID,
+                SERVER_TIMING,
+                MODEL_VERSION,
+                HeaderName::from_static("x-model-name"),
+                header::RETRY_AFTER,
+                header::WWW_AUTHENTICATE,
+            ])
+            .max_age(REMEMBERED),
+    )
+}

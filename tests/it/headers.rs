@@ -1,0 +1,66 @@
+//! `X-Request-Timeout` and `Server-Timing`.
+
+use std::io;
+
+use futures::{StreamExt, stream};
+use serde_json::Value;
+
+use crate::support::photos::photo;
+use crate::support::scripted_serving::{Script, ScriptedServing, grpc_timeout};
+use crate::support::service::{Spotter, problem};
+
+fn names(timing: &str) -> Vec<&str> {
+    timing.split(", ").map(|entry| entry.split_once(";dur=").expect("a name and a duration").0).collect()
+}
+
+#[tokio::test]
+async fn the_clients_own_patience_is_the_deadline_where_it_is_shorter() {
+    let spotter = Spotter::start(&["--request-timeout-ms", "60000"]).await;
+    let stalled = stream::once(async { Ok::<_, io::Error>(vec![0; 100]) }).chain(stream::pending());
+    let request = spotter.post("/v1/detect").header("x-request-timeout", "200ms");
+    problem(request.body(reqwest::Body::wrap_stream(stalled)), 408, "UPLOAD_TIMEOUT").await;
+
+    let patient = Spotter::start(&["--request-timeout-ms", "200"]).await;
+    let stalled = stream::once(async { Ok::<_, io::Error>(vec![0; 100]) }).chain(stream::pending());
+    let request = patient.post("/v1/detect").header("x-request-timeout", "999999");
+    problem(request.body(reqwest::Body::wrap_stream(stalled)), 408, "UPLOAD_TIMEOUT").await;
+}
+
+#[tokio::test]
+async fn what_is_left_of_the_clients_patience_is_what_the_model_server_is_given() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let spotter = Spotter::start(&["--serving", &serving.url(), "--labels", "coco"]).await;
+    let request = spotter.post("/v1/detect").header("x-request-timeout", "2.5").body(photo("chelsea.png"));
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    let (metadata, _) = serving.last_predict();
+    let seconds = grpc_timeout(&metadata);
+    assert!(seconds > 0.0 && seconds <= 2.5, "{seconds}");
+}
+
+#[tokio::test]
+async fn a_timeout_that_is_none_is_refused() {
+    let spotter = Spotter::start(&[]).await;
+    for wish in ["", "soon", "0", "0ms", "-1", "1m", "1e3"] {
+        let request = spotter.get("/v1/models").header("x-request-timeout", wish);
+        let body = problem(request, 400, "INVALID_REQUEST").await;
+        assert!(body["detail"].as_str().unwrap().contains("X-Request-Timeout"), "{body}");
+    }
+    let twice = spotter.get("/v1/models").header("x-request-timeout", "1").header("x-request-timeout", "2");
+    problem(twice, 400, "INVALID_REQUEST").await;
+}
+
+#[tokio::test]
+async fn every_answer_says_where_its_time_went() {
+    let spotter = Spotter::start(&[]).await;
+    let detected = spotter.upload("/v1/detect", photo("chelsea.png")).await;
+    let timing = detected.headers()["server-timing"].to_str().unwrap().to_owned();
+    assert_eq!(names(&timing), ["queue", "decode", "prepare", "infer", "total"]);
+    let body: Value = detected.json().await.unwrap();
+    let infer = format!("infer;dur={:.1},", body["timings_ms"]["infer"].as_f64().unwrap());
+    assert!(timing.contains(&infer), "{timing} is as in {body}");
+
+    for path in ["/v1/models", "/livez", "/docs/", "/nowhere"] {
+        let answer = spotter.get(path).send().await.unwrap();
+        assert_eq!(names(answer.headers()["server-timing"].to_str().unwrap()), ["total"], "{path}");
+    }
+}
