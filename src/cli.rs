@@ -14,6 +14,7 @@ use crate::config::{self, LogFormat, Settings};
 mod config_command;
 mod detect;
 mod doctor;
+mod health;
 mod open_files;
 mod openapi;
 mod print;
@@ -42,6 +43,8 @@ enum Command {
     Detect(Box<detect::Arguments>),
     /// Say whether the model can be used, and what to do where it cannot
     Doctor(Settings),
+    /// Ask a running service whether it is well: exit code 0 if it is, 1 if not
+    Health(Box<health::Arguments>),
     /// Print every setting, its value and where it came from
     Config(Settings),
     /// Print the OpenAPI document
@@ -77,6 +80,7 @@ pub fn run() -> ExitCode {
         Command::Serve(settings) => with_runtime(&settings, || serve::run(&settings)),
         Command::Detect(arguments) => with_runtime(&arguments.settings, || detect::run(&arguments)),
         Command::Doctor(settings) => with_runtime(&settings, || doctor::run(&settings)),
+        Command::Health(arguments) => with_runtime(&arguments.settings, || health::run(&arguments)),
         Command::Config(_) => {
             let matches = matches.subcommand_matches("config").expect("it was parsed");
             config_command::run(&config::rows(matches));

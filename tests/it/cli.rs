@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::photos::{CHELSEA, COFFEE, assert_found};
 use crate::support::repo;
 use crate::support::scripted_serving::{Script, ScriptedServing};
-use crate::support::service::until_ready;
+use crate::support::service::{Spotter, until_ready};
 
 fn spotter() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spotter"));
@@ -159,6 +159,31 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
     let output = spotter().arg("config").env("SPOTTER_SERVING", "").env("SPOTTER_LABELS", "").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stdout(&output).contains("SPOTTER_SERVING"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_tells_by_its_exit_code_whether_the_service_is_well() {
+    let health = |listen: String, url: Option<String>| async move {
+        let ask = move || spotter().arg("health").args(url).env("SPOTTER_LISTEN", listen).output().unwrap();
+        let output = tokio::task::spawn_blocking(ask).await.unwrap();
+        (output.status.code(), stdout(&output) + &stderr(&output))
+    };
+    let service = Spotter::start(&[]).await;
+    let address = service.url("").trim_start_matches("http://").to_owned();
+
+    let (code, text) = health(address.clone(), None).await;
+    assert!(code == Some(0) && text.contains("/livez answers 200 OK"), "{text}");
+    let (code, text) = health(address, Some(service.url("/nothing"))).await;
+    assert!(code == Some(1) && text.contains("/nothing answers 404"), "{text}");
+
+    // Takes connections and says nothing; and, once it is gone, not even that.
+    let hung = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = hung.local_addr().unwrap().to_string();
+    let (code, text) = health(address.clone(), None).await;
+    assert!(code == Some(1) && text.contains("does not answer within 3 s"), "{text}");
+    drop(hung);
+    let (code, text) = health(address, None).await;
+    assert!(code == Some(1) && text.contains("cannot be asked"), "{text}");
 }
 
 #[test]

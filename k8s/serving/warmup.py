@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Writes warm-up records beside a SavedModel, so that no client waits for its first answers.
+
+    warmup.py models/detector/1 photo.jpg ...
+
+TensorFlow Serving replays assets.extra/tf_serving_warmup_requests before it calls a version AVAILABLE. The records are
+Predict requests as spotter sends them: the photo at a size that the model takes, and only the outputs that are read. Take
+photos of the sizes that will come: a model with an open input size is compiled anew for some.
+
+Needs: pip install tensorflow pillow, and tensorflow-serving-api with --no-deps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+SIGNATURE = "serving_default"
+FILE = Path("assets.extra/tf_serving_warmup_requests")
+# The server refuses a file with more.
+MAX_RECORDS = 1000
+# What spotter reads of a model of the Object Detection API; other models have few outputs, and all are asked for.
+READ = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+
+
+def signature_of(model: Path) -> SignatureDef:
+    graphs = SavedModel.FromString((model / "saved_model.pb").read_bytes()).meta_graphs
+    for graph in graphs:
+        if "serve" in graph.meta_info_def.tags and SIGNATURE in graph.signature_def:
+            return graph.signature_def[SIGNATURE]
+    raise SystemExit(f"{model}: no signature {SIGNATURE}")
+
+
+def tensor(signature: SignatureDef, photo: Path, max_side: int) -> tuple[str, tf.TensorProto]:
+    """The only input, filled with a photo as spotter would: upright, fitted, in the input's own type."""
+    ((key, info),) = signature.inputs.items()
+    upright = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
+    if info.dtype == tf.string.as_datatype_enum:
+        file = io.BytesIO()
+        upright.save(file, "JPEG", quality=90)
+        return key, tf.make_tensor_proto([file.getvalue()])
+    dims = [dim.size for dim in info.tensor_shape.dim]
+    if len(dims) != 4 or dims[3] != 3:
+        raise SystemExit(f"{key} is {dims}: records are made for [batch, height, width, 3]; see docs/EXPORT.md")
+    if dims[1] > 0 and dims[2] > 0:
+        upright = ImageOps.pad(upright, (dims[2], dims[1]), centering=(0, 0))
+    else:
+        upright.thumbnail((max_side, max_side))
+    pixels = np.asarray(upright)[np.newaxis].astype(tf.as_dtype(info.dtype).as_numpy_dtype)
+    return key, tf.make_tensor_proto(pixels)
+
+
+def records(model: Path, name: str, photos: list[Path], max_side: int) -> Iterator[PredictionLog]:
+    signature = signature_of(model)
+    wanted = [key for key in READ if key in signature.outputs] or sorted(signature.outputs)
+    for photo in photos:
+        request = PredictRequest(output_filter=wanted)
+        request.model_spec.name = name
+        request.model_spec.signature_name = SIGNATURE
+        key, value = tensor(signature, photo, max_side)
+        request.inputs[key].CopyFrom(value)
+        log = PredictionLog()
+        log.predict_log.request.CopyFrom(request)
+        yield log
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="the folder of one version, with saved_model.pb")
+    parser.add_argument("photos", type=Path, nargs="+")
+    parser.add_argument("--name", default="detector", help="the model's name at the server (default: %(default)s)")
+    parser.add_argument("--max-side", type=int, default=1024, help="as spotter's --max-side (default: %(default)s)")
+    arguments = parser.parse_args()
+    if len(arguments.photos) > MAX_RECORDS:
+        raise SystemExit(f"{len(arguments.photos)} photos: the server reads at most {MAX_RECORDS} records")
+    out = arguments.model / FILE
+    out.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(out)) as writer:
+        for log in records(arguments.model, arguments.name, arguments.photos, arguments.max_side):
+            writer.write(log.SerializeToString())
+    print(f"{out}: {len(arguments.photos)} records, {out.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
