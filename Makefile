@@ -5,7 +5,7 @@ VENV  ?= target/e2e-venv
 # nextest where it is installed: it runs each test in a process of its own and prints a clearer summary.
 TEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
-.PHONY: test lint test-rust test-e2e setup-e2e openapi
+.PHONY: test lint test-rust test-e2e setup-e2e image-test openapi
 
 test: lint test-rust test-e2e
 
@@ -26,6 +26,10 @@ test-e2e: setup-e2e
 
 setup-e2e:
 	SPOTTER_VENV=$(abspath $(VENV)) tests/e2e/setup.sh
+
+# Builds and runs both images. Takes root and Debian; not part of `make test`, because it builds the program once more.
+image-test: setup-e2e
+	SPOTTER_VENV=$(abspath $(VENV)) tests/images/run.sh
 
 # After a change of the HTTP API: look at the difference before committing it.
 openapi:

@@ -54,6 +54,7 @@ if [ ! -e "$debian/complete" ]; then
     say "making a Debian $suite to take the stand-ins from (a minute or two)"
     rm -rf "$debian"
     packages=ca-certificates,gcc,g++,libc6-dev,make,cmake,nasm,python3
+    # shellcheck disable=SC2016  # apt fills it in.
     mirror=$(apt-get indextargets --format '$(SITE)' | head -n 1)
     debootstrap --variant=minbase --include=$packages $suite "$debian" "${mirror:-http://deb.debian.org/debian}" \
         >"$work/debootstrap.log" 2>&1 || fail "debootstrap failed: $work/debootstrap.log"

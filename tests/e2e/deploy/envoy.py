@@ -1,0 +1,180 @@
+"""A real Envoy that does what a VirtualService and a DestinationRule say, as the mesh's proxies would.
+
+What Istio adds by itself is added here too: retries go to another host, hosts are not ejected for their success rate, and
+no share of ejected hosts makes the proxy ask all of them again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from support.process import Process
+from support.wait import until
+
+from .manifests import Manifests, seconds
+
+ENVOY = Path(sys.executable).with_name("envoy")
+HTTP = "type.googleapis.com/envoy.extensions"
+UNLIMITED = 2**32 - 1
+
+
+def bootstrap(manifests: Manifests, service: str, hosts: list[str]) -> dict[str, Any]:
+    """The proxy's configuration for calls to one service, whose pods are `hosts` (HOST:PORT)."""
+    virtual = manifests.get("VirtualService", service)["spec"]
+    policy = manifests.get("DestinationRule", service)["spec"]["trafficPolicy"]
+    manager = {
+        "@type": f"{HTTP}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "ingress",
+        "route_config": {
+            "virtual_hosts": [
+                {"name": service, "domains": ["*"], "routes": [r for http in virtual["http"] for r in _routes(http)]}
+            ]
+        },
+        "http_filters": [
+            {"name": "router", "typed_config": {"@type": f"{HTTP}.filters.http.router.v3.Router"}},
+        ],
+    }
+    listener = {
+        "name": "ingress",
+        "address": _address("127.0.0.1:0"),
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+    clusters = [_cluster(service, _speaks_http2(manifests, service), policy, hosts)]
+    return {
+        "admin": {"address": _address("127.0.0.1:0")},
+        "static_resources": {"listeners": [listener], "clusters": clusters},
+    }
+
+
+def _address(address: str) -> dict[str, Any]:
+    host, _, port = address.rpartition(":")
+    return {"socket_address": {"address": host, "port_value": int(port)}}
+
+
+def _speaks_http2(manifests: Manifests, service: str) -> bool:
+    (port,) = manifests.get("Service", service)["spec"]["ports"]
+    return port.get("appProtocol") == "grpc"
+
+
+def _routes(http: dict[str, Any]) -> list[dict[str, Any]]:
+    matches = [{("path" if how == "exact" else how): value for how, value in match["uri"].items()}
+               for match in http.get("match", [])]  # fmt: skip
+    action = {"route": _route(http)} if "route" in http else {"direct_response": http["directResponse"]}
+    return [{"match": match, **action} for match in matches or [{"prefix": "/"}]]
+
+
+def _route(http: dict[str, Any]) -> dict[str, Any]:
+    # A route without a timeout has none.
+    route: dict[str, Any] = {"cluster": http["route"][0]["destination"]["host"], "timeout": http.get("timeout", "0s")}
+    retries = http["retries"]
+    if retries["attempts"]:
+        route["retry_policy"] = {
+            "num_retries": retries["attempts"],
+            "retry_on": retries["retryOn"],
+            "retry_host_predicate": [
+                {
+                    "name": "previous",
+                    "typed_config": {"@type": f"{HTTP}.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+                }
+            ],
+            "host_selection_retry_max_attempts": 5,
+        }
+        if "perTryTimeout" in retries:
+            route["retry_policy"]["per_try_timeout"] = retries["perTryTimeout"]
+    return route
+
+
+def _cluster(service: str, http2: bool, policy: dict[str, Any], hosts: list[str]) -> dict[str, Any]:
+    pool = policy["connectionPool"]
+    if pool["http"].get("useClientProtocol"):
+        protocol: dict[str, Any] = {"use_downstream_protocol_config": {"http2_protocol_options": {}}}
+    elif http2:
+        protocol = {"explicit_http_config": {"http2_protocol_options": {}}}
+    else:
+        protocol = {"explicit_http_config": {"http_protocol_options": {}}}
+    options = f"{HTTP}.upstreams.http.v3.HttpProtocolOptions"
+    return {
+        "name": service,
+        "type": "STATIC",
+        "connect_timeout": pool["tcp"]["connectTimeout"],
+        "lb_policy": policy["loadBalancer"]["simple"],
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "circuit_breakers": {
+            "thresholds": [
+                {"max_requests": pool["http"].get("http2MaxRequests", UNLIMITED), "max_retries": UNLIMITED,
+                 "max_connections": UNLIMITED, "max_pending_requests": UNLIMITED}
+            ]
+        },
+        "typed_extension_protocol_options": {options.split("/")[-1]: {"@type": options, **protocol}},
+        "outlier_detection": _outlier_detection(policy["outlierDetection"]),
+        "load_assignment": {
+            "cluster_name": service,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host)}} for host in hosts]}],
+        },
+    }  # fmt: skip
+
+
+def _outlier_detection(policy: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "interval": policy["interval"],
+        "base_ejection_time": policy["baseEjectionTime"],
+        "max_ejection_percent": policy["maxEjectionPercent"],
+        "split_external_local_origin_errors": policy.get("splitExternalLocalOriginErrors", False),
+        "enforcing_success_rate": 0,
+        "enforcing_local_origin_success_rate": 0,
+    }
+    for theirs, ours in (
+        ("consecutive5xxErrors", "consecutive_5xx"),
+        ("consecutiveGatewayErrors", "consecutive_gateway_failure"),
+        ("consecutiveLocalOriginFailures", "consecutive_local_origin_failure"),
+    ):
+        if theirs in policy:
+            # 0 means "not for this".
+            found |= {ours: policy[theirs] or 1, f"enforcing_{ours}": 100 if policy[theirs] else 0}
+    return found
+
+
+class Envoy(Process):
+    def __init__(self, config: dict[str, Any], logs: Path) -> None:
+        logs.mkdir(parents=True, exist_ok=True)
+        # Of its own, so that other proxies on the machine share neither memory nor names with it.
+        self._folder = tempfile.TemporaryDirectory(prefix="envoy-")
+        folder = Path(self._folder.name)
+        (folder / "envoy.json").write_text(json.dumps(config))
+        admin = folder / "admin"
+        super().__init__(
+            # It logs to standard error, where it says that it is ready.
+            ["bash", "-c", 'exec "$@" 2>&1', "envoy", ENVOY, "--config-path", folder / "envoy.json",
+             "--concurrency", "1", "--disable-hot-restart", "--admin-address-path", admin],
+            announces=r"(starting main dispatch loop)",
+            logs=logs,
+        )  # fmt: skip
+        self.admin = f"http://{until(admin.read_text, 'the address of the admin page')}"
+        listeners = requests.get(f"{self.admin}/listeners?format=json", timeout=5).json()
+        address = listeners["listener_statuses"][0]["local_address"]["socket_address"]
+        self.url = f"http://{address['address']}:{address['port_value']}"
+
+    def stats(self, cluster: str) -> dict[str, int]:
+        """The cluster's counters, by their names within it."""
+        query = f"{self.admin}/stats?format=json&filter=^cluster\\.{cluster}\\."
+        stats = requests.get(query, timeout=5).json()["stats"]
+        prefix = f"cluster.{cluster}."
+        return {s["name"].removeprefix(prefix): s["value"] for s in stats if "value" in s}
+
+    def hosts(self, cluster: str) -> dict[str, dict[str, Any]]:
+        """What the proxy thinks of each host, by its HOST:PORT."""
+        for status in requests.get(f"{self.admin}/clusters?format=json", timeout=5).json()["cluster_statuses"]:
+            if status["name"] == cluster:
+                return {
+                    f"{host['address']['socket_address']['address']}:{host['address']['socket_address']['port_value']}":
+                    {"ejected": host.get("health_status", {}).get("failed_outlier_check", False),
+                     "requests": next((int(s.get("value", 0)) for s in host["stats"] if s["name"] == "rq_total"), 0)}
+                    for host in status["host_statuses"]
+                }  # fmt: skip
+        raise KeyError(cluster)

@@ -1,0 +1,136 @@
+"""The mesh's behaviour, rehearsed: a real Envoy configured from the manifests' routes and balancing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+
+from conftest import LOGS, StartGateway
+from deploy.envoy import Envoy, bootstrap
+from deploy.manifests import Manifests
+from support import photos
+from support.gateway import Gateway
+from support.peer import Peer
+from support.wait import until
+
+MODEL = "image_tensor"
+PHOTOS = 24
+
+
+class Failing(grpc.GenericRpcHandler):
+    """A model server that is there and always UNAVAILABLE."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._lock = threading.Lock()
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=4), handlers=[self])
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        def refuse(_: bytes, context: grpc.ServicerContext) -> bytes:
+            with self._lock:
+                self.calls += 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "out of order")
+            raise AssertionError("abort raises")
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+    def stop(self) -> None:
+        self._server.stop(0).wait()
+
+
+@pytest.fixture(scope="module")
+def two_model_servers(saved_models: Path) -> Iterator[list[str]]:
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(Peer({MODEL: saved_models / MODEL}, logs=LOGS)).address
+            for _ in range(2)
+        ]  # fmt: skip
+
+
+@pytest.fixture
+def failing() -> Iterator[Failing]:
+    server = Failing()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mesh() -> Manifests:
+    return Manifests.of("istio")
+
+
+def ask_for_all(gateway: Gateway) -> list[int]:
+    """Several at once, so that the balancer has loads to compare."""
+    photo = photos.read("chelsea")
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(lambda _: gateway.post(photo).status_code, range(PHOTOS)))
+
+
+def behind(envoy: Envoy, spotter: StartGateway) -> Gateway:
+    gateway = spotter("--serving", envoy.url, "--model", MODEL, "--labels", "coco")
+    until(gateway.is_ready, "the model behind the proxy", within=60)
+    return gateway
+
+
+def test_of_three_model_servers_a_failing_one_is_ejected_and_no_client_notices(
+    mesh: Manifests, two_model_servers: list[str], failing: Failing, spotter: StartGateway
+) -> None:
+    with Envoy(bootstrap(mesh, "detector", [*two_model_servers, failing.address]), LOGS) as envoy:
+        gateway = behind(envoy, spotter)
+
+        assert ask_for_all(gateway) == [200] * PHOTOS
+
+        hosts = envoy.hosts("detector")
+        assert [address for address, host in hosts.items() if host["ejected"]] == [failing.address]
+        assert all(hosts[address]["requests"] > 0 for address in two_model_servers)
+        stats = envoy.stats("detector")
+        assert stats["outlier_detection.ejections_enforced_consecutive_gateway_failure"] == 1
+        assert stats["upstream_rq_retry_success"] > 0
+        asked = failing.calls
+        assert ask_for_all(gateway) == [200] * PHOTOS
+        assert failing.calls == asked, "an ejected host is left alone"
+
+
+def test_at_the_default_share_nobody_would_be_ejected(
+    mesh: Manifests, two_model_servers: list[str], failing: Failing, spotter: StartGateway
+) -> None:
+    """Why maxEjectionPercent is written down: of three hosts one is more than 10 %."""
+    detection = mesh.get("DestinationRule", "detector")["spec"]["trafficPolicy"]["outlierDetection"]
+    detection["maxEjectionPercent"] = 10
+    with Envoy(bootstrap(mesh, "detector", [*two_model_servers, failing.address]), LOGS) as envoy:
+        assert ask_for_all(behind(envoy, spotter)) == [200] * PHOTOS, "repeating hides it, at a price"
+        stats = envoy.stats("detector")
+        assert stats["outlier_detection.ejections_overflow"] > 0
+        assert stats["outlier_detection.ejections_active"] == 0
+        assert failing.calls > detection["consecutiveGatewayErrors"]
+
+
+def test_rest_and_http2_reach_spotter_through_one_port(mesh: Manifests, embedded: Gateway, tmp_path: Path) -> None:
+    address = embedded.url.removeprefix("http://")
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(photos.read("chelsea"))
+    with Envoy(bootstrap(mesh, "spotter", [address]), LOGS) as envoy:
+        for version in ("--http1.1", "--http2-prior-knowledge"):
+            command = ["curl", "--silent", "--fail-with-body", version, "-F", f"image=@{photo}", f"{envoy.url}/v1/detect"]
+            answer = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+            assert [found["label"] for found in answer["detections"]] == ["cat"]
+        stats = envoy.stats("spotter")
+        assert (stats["upstream_cx_http1_total"], stats["upstream_cx_http2_total"]) == (1, 1)
+
+
+def test_probes_and_metrics_are_not_there_for_the_world(mesh: Manifests, embedded: Gateway) -> None:
+    assert embedded.get("/livez").status_code == 200
+    with Envoy(bootstrap(mesh, "spotter", [embedded.url.removeprefix("http://")]), LOGS) as envoy:
+        for path, expected in (("/livez", "404"), ("/readyz", "404"), ("/metrics", "404"), ("/openapi.json", "200")):
+            command = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", envoy.url + path]
+            assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == expected
