@@ -202,9 +202,10 @@ def test_probes_ask_for_paths_of_the_api(overlay: Manifests) -> None:
 def test_a_stopping_spotter_has_time_to_leave_the_balancers_and_to_finish(overlay: Manifests) -> None:
     deployment = overlay.get("Deployment", "spotter")
     settings = environment(overlay, deployment)
-    leave = container(deployment)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    leave = int(settings["SPOTTER_SHUTDOWN_DELAY_MS"]) / 1000
     drain = int(settings["SPOTTER_SHUTDOWN_GRACE_MS"]) / 1000
     assert leave >= 5
+    assert "lifecycle" not in container(deployment), "a preStop would come on top"
     assert drain >= int(settings["SPOTTER_REQUEST_TIMEOUT_MS"]) / 1000
     assert pod(deployment)["terminationGracePeriodSeconds"] > leave + drain
 

@@ -74,7 +74,7 @@ base() {
     build commit --quiet --rm "$container" "$name" >/dev/null
 }
 
-# Rust's compiler is the machine's own, mounted while it builds.
+# Rust's compiler is the machine's own, mounted while it builds; so are its certificates, which a proxy may have added to.
 base "$rust_base" "$debian" \
     --env PATH=/usr/local/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin --env CARGO_HOME=/usr/local/cargo
 
@@ -108,7 +108,7 @@ base "$serving_base" "$serving" --entrypoint '["/usr/bin/tensorflow_model_server
 say "building spotter"
 # --format docker: the other form has no health check.
 build bud --quiet --format docker --pull-never --layers=false \
-    --volume "$(rustc --print sysroot):/usr/local/rust:ro" \
+    --volume "$(rustc --print sysroot):/usr/local/rust:ro" --volume /etc/ssl/certs:/etc/ssl/certs:ro \
     --build-arg FEATURES="${FEATURES:-}" \
     --tag spotter:image-test "$root" >"$work/build-spotter.log" 2>&1 ||
     fail "the build failed: $work/build-spotter.log"

