@@ -225,3 +225,30 @@ def test_the_verdict_on_a_model_image_is_the_doctors(content: bool, tmp_path: Pa
     assert seen[0].endswith("detector:1")
     assert "--network container:server spotter:1 doctor" in seen[1]
     assert seen[-1] == "rm --force server"
+
+
+def test_an_export_is_laid_out_numbered_and_listed(bucket: tuple[str, str], tmp_path: Path, saved_models: Path) -> None:
+    """Around a scripted exporter: what it is asked, and that what it leaves can be fetched by its digest."""
+    (tmp_path / "exporter_main_v2.py").write_text(
+        "import argparse, shutil\n"
+        "parser = argparse.ArgumentParser()\n"
+        "for name in ('input_type', 'pipeline_config_path', 'trained_checkpoint_dir', 'output_directory'):\n"
+        "    parser.add_argument(f'--{name}', required=True)\n"
+        "arguments = parser.parse_args()\n"
+        "assert arguments.input_type == 'image_tensor'\n"
+        f"shutil.copytree({str(saved_models / MODEL / '1')!r}, arguments.output_directory + '/saved_model')\n"
+    )
+    script, target = K8S / "serving/export.sh", tmp_path / "models/1"
+    done = run(script, "pipeline.config", "checkpoints", target, OBJECT_DETECTION=str(tmp_path), PYTHON=sys.executable)
+    assert done.returncode == 0, done.stderr
+    digest = done.stdout.split()[-1]
+    assert digest == hashlib.sha256((target / "SHA256SUMS").read_bytes()).hexdigest()
+    for path in target.rglob("*"):
+        if path.is_file():
+            upload(bucket[0], f"exported/1/{path.relative_to(target)}", path.read_bytes())
+    assert fetch(bucket[0], digest, tmp_path / "fetched/1", "gs://models/exported/1").returncode == 0
+
+    again = run(script, "pipeline.config", "checkpoints", target, OBJECT_DETECTION=str(tmp_path))
+    assert (again.returncode, "a version never changes" in again.stderr) == (64, True)
+    other = run(script, "a", "b", tmp_path / "models/2", "tf_example", OBJECT_DETECTION=str(tmp_path))
+    assert (other.returncode, "no input that photos can be sent to" in other.stderr) == (64, True)

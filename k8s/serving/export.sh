@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# From a checkpoint of the TF Object Detection API to a folder that TensorFlow Serving, fetch_model.py and spotter take.
+#
+#   k8s/serving/export.sh PIPELINE_CONFIG CHECKPOINT_FOLDER TARGET/1 [INPUT_TYPE]
+#
+# INPUT_TYPE: image_tensor (default), float_image_tensor, encoded_image_string_tensor; docs/EXPORT.md says which and why.
+# OBJECT_DETECTION names the folder research/object_detection of a checkout of tensorflow/models that is installed.
+set -euo pipefail
+
+fail() {
+    printf 'export: %s\n' "$*" >&2
+    exit 64
+}
+
+[ $# -ge 3 ] || fail "PIPELINE_CONFIG CHECKPOINT_FOLDER TARGET/1 [INPUT_TYPE]"
+config=$1 checkpoint=$2 target=$3 input_type=${4:-image_tensor}
+exporter=${OBJECT_DETECTION:?"the folder research/object_detection of tensorflow/models"}/exporter_main_v2.py
+[ -f "$exporter" ] || fail "no $exporter"
+[[ $(basename "$target") =~ ^[0-9]+$ ]] || fail "'$target' has to end with the version's number, such as models/1"
+[ ! -e "$target" ] || fail "$target is there already: a version never changes, take the next number"
+case $input_type in
+image_tensor | float_image_tensor | encoded_image_string_tensor) ;;
+*) fail "'$input_type' is no input that photos can be sent to: image_tensor, float_image_tensor, encoded_image_string_tensor" ;;
+esac
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" "$exporter" --input_type "$input_type" --pipeline_config_path "$config" \
+    --trained_checkpoint_dir "$checkpoint" --output_directory "$work"
+[ -f "$work/saved_model/saved_model.pb" ] || fail "the exporter left no saved_model/saved_model.pb"
+mkdir -p "$(dirname "$target")"
+cp -r "$work/saved_model" "$target"
+(cd "$target" && find . -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs -d '\n' sha256sum) >"$work/SHA256SUMS"
+mv "$work/SHA256SUMS" "$target/SHA256SUMS"
+printf '%s: MODEL_SHA256 is %s\n' "$target" "$(sha256sum <"$target/SHA256SUMS" | cut -d' ' -f1)"
