@@ -1,7 +1,9 @@
 # spotter's image: the program, the C library and certificates; no shell, no package manager.
 #
 #   docker build -t spotter .
-#   docker run --rm -p 8080:8080 --read-only --cap-drop ALL spotter
+#   docker run --rm -p 8080:8080 --read-only --cap-drop ALL -e SPOTTER_ALLOW_ANONYMOUS=true spotter
+#
+# It listens beyond loopback, so it wants keys (SPOTTER_API_KEYS) or the word that it may do without.
 #
 # The two bases are named by tag here, so that a checkout builds as it is, and by digest where it counts: the pipeline
 # (.github/workflows/images.yml) resolves each tag once, builds with the digests and writes them down with the image. A

@@ -169,6 +169,20 @@ def test_the_settings_are_the_programs_own(overlay: Manifests, spotter_binary: P
     assert from_environment == settings.keys()
 
 
+def test_clients_need_a_key_but_on_a_laptop(overlay: Manifests) -> None:
+    deployment = overlay.get("Deployment", "spotter")
+    settings = environment(overlay, deployment)
+    if overlay.names("Deployment") == {"spotter"}:
+        assert settings["SPOTTER_ALLOW_ANONYMOUS"] == "true"
+        return
+    assert "SPOTTER_ALLOW_ANONYMOUS" not in settings
+    (mount,) = (m for m in container(deployment)["volumeMounts"] if m["mountPath"] == settings["SPOTTER_API_KEYS"])
+    assert "subPath" not in mount, "those are never renewed"
+    (volume,) = (volume for volume in pod(deployment)["volumes"] if volume["name"] == mount["name"])
+    assert volume["secret"]["secretName"] == "spotter-keys"
+    assert "optional" not in volume["secret"]
+
+
 def test_a_setting_that_the_program_does_not_know_is_found(spotter_binary: Path) -> None:
     assert "SPOTTER_LISTENS" not in config(spotter_binary, {"SPOTTER_LISTENS": "0.0.0.0:8080"}).stdout
     assert config(spotter_binary, {"SPOTTER_LISTEN": "everywhere"}).returncode == 64
@@ -367,6 +381,20 @@ def test_only_calls_that_spotter_makes_are_let_through_to_the_model_servers(mesh
     }
     assert made == set(to["operation"]["paths"])
     assert to["operation"]["ports"] == [str(p["port"]) for p in mesh.get("Service", "detector")["spec"]["ports"]]
+
+
+def test_the_gateway_knows_the_grpc_service_by_its_name(mesh: Manifests) -> None:
+    text = (ROOT / "proto/spotter/v1/detection.proto").read_text()
+    package = re.search(r"package ([\w.]+);", text)[1]
+    (service,) = re.findall(r"^service (\w+)", text, re.MULTILINE)
+    (stream,) = re.findall(r"rpc (\w+)\(stream ", text)
+    paths = {name: [match["uri"] for match in routes(mesh, "spotter")[name]["match"]] for name in ("grpc", "grpc-stream")}
+    assert paths == {
+        "grpc": [{"prefix": f"/{package}.{service}/"}],
+        "grpc-stream": [{"exact": f"/{package}.{service}/{stream}"}],
+    }
+    order = list(routes(mesh, "spotter"))
+    assert order.index("grpc-stream") < order.index("grpc") < order.index("http"), "the first match wins"
 
 
 def test_whoever_is_not_named_is_let_in_nowhere(mesh: Manifests) -> None:
