@@ -14,15 +14,16 @@ use crate::access::keys::Keys;
 use crate::access::rate::Limiter;
 use crate::admission::Admission;
 use crate::backend::embedded::{Embedded, LoadError};
-use crate::backend::serving::Serving;
+use crate::backend::serving::{Address, Serving};
 use crate::backend::{Backend, Call};
-use crate::config::{Labels, Settings};
+use crate::config::{Labels, ModelSettings, Runs, Settings};
 use crate::deadline::Deadline;
-use crate::detect::{Catalog, Model, Pipeline};
+use crate::detect::{Catalog, Model, Pipeline, Profile};
 use crate::http;
 use crate::http::server::{Bounds, Server};
 use crate::lifecycle::{Lifecycle, Phase, Shutdown};
 use crate::model::labels::{self, LabelMap};
+use crate::model::version::VersionChoice;
 use crate::request_id::RequestId;
 use crate::service::Service;
 use crate::workers::Workers;
@@ -78,14 +79,12 @@ pub fn build(settings: &Settings) -> Result<Service, StartError> {
     let workers = Workers::new(settings.worker_count());
     let pipeline = Pipeline {
         limits: settings.limits(),
-        max_side: settings.max_side,
         workers: workers.clone(),
         admission: Admission::new(settings.in_flight(), settings.max_pixels_in_flight),
     };
     Ok(Service {
-        catalog: Catalog::new(models(settings, &workers)?),
+        catalog: catalog(settings, &workers)?,
         pipeline,
-        defaults: settings.defaults(),
         request_timeout: settings.request_timeout(),
         lifecycle: Lifecycle::new(),
         access: access(settings)?,
@@ -116,27 +115,64 @@ fn access(settings: &Settings) -> Result<Access, StartError> {
     })
 }
 
-fn models(settings: &Settings, workers: &Workers) -> Result<Vec<Model>, StartError> {
-    let labels = match &settings.labels {
-        Some(Labels::Coco) => Some(LabelMap::coco()),
-        Some(Labels::File(path)) => Some(LabelMap::load(path).map_err(StartError::Labels)?),
-        None => None,
-    };
-    if let Some(serving) = settings.serving() {
-        let backend: Arc<dyn Backend> = Arc::new(Serving::new(serving));
-        // A wrong label is worse than none: without a map of its own a model's classes are called by their ids.
-        let labels = labels.unwrap_or_else(LabelMap::empty);
-        return Ok(settings.model.iter().map(|name| Model::new(name, Arc::clone(&backend), labels.clone())).collect());
+/// The models that the settings declare. Connects to nothing; made as a whole or not at all, so that a running service
+/// can put a new one in the place of its own.
+///
+/// # Errors
+/// When a file that the settings name cannot be used.
+pub fn catalog(settings: &Settings, workers: &Workers) -> Result<Catalog, StartError> {
+    // Models at the same addresses share their connections.
+    let mut pools: Vec<(Vec<Address>, Arc<dyn Backend>)> = Vec::new();
+    let mut models = Vec::new();
+    for model in settings.models() {
+        let backend: Arc<dyn Backend> = match &model.runs {
+            Runs::Embedded(None) => Arc::new(Embedded::nanodet_g(workers.clone()).map_err(StartError::BuiltIn)?),
+            Runs::Embedded(Some(path)) => {
+                let wrong = |source| StartError::ModelFile { path: path.clone(), source };
+                Arc::new(Embedded::from_file(path, workers.clone()).map_err(wrong)?)
+            }
+            Runs::Serving { addresses, .. } => {
+                let serving = settings.serving(addresses);
+                let known = pools.iter().find(|(addresses, _)| *addresses == serving.addresses);
+                if let Some((_, backend)) = known {
+                    Arc::clone(backend)
+                } else {
+                    let addresses = serving.addresses.clone();
+                    let backend: Arc<dyn Backend> = Arc::new(Serving::new(serving));
+                    pools.push((addresses, Arc::clone(&backend)));
+                    backend
+                }
+            }
+        };
+        models.push(Model::new(profile(settings, &model)?, backend));
     }
-    let embedded = match &settings.model_file {
-        Some(path) => Embedded::from_file(path, workers.clone())
-            .map_err(|source| StartError::ModelFile { path: path.clone(), source })?,
-        None => Embedded::nanodet_g(workers.clone()).map_err(StartError::BuiltIn)?,
+    Ok(Catalog::new(models))
+}
+
+/// What the settings say of a model.
+fn profile(settings: &Settings, model: &ModelSettings) -> Result<Profile, StartError> {
+    let labels = match model.labels.as_ref().or(settings.labels.as_ref()) {
+        Some(Labels::Coco) => LabelMap::coco(),
+        Some(Labels::File(path)) => LabelMap::load(path).map_err(StartError::Labels)?,
+        None if model.runs == Runs::Embedded(None) => LabelMap::coco(),
+        // A wrong label is worse than none: without a map of its own a model's classes are called by their ids.
+        None => LabelMap::empty(),
     };
-    let is_built_in = settings.model_file.is_none();
-    let labels = labels.unwrap_or_else(|| if is_built_in { LabelMap::coco() } else { LabelMap::empty() });
-    let name = embedded.name().to_owned();
-    Ok(vec![Model::new(name, Arc::new(embedded), labels)])
+    let (remote, version, signature) = match &model.runs {
+        Runs::Embedded(_) => (model.name.clone(), VersionChoice::Latest, None),
+        Runs::Serving { remote, version, signature, .. } => (remote.clone(), version.clone(), signature.clone()),
+    };
+    Ok(Profile {
+        name: model.name.clone(),
+        remote,
+        version,
+        signature,
+        labels,
+        mapping: model.mapping.clone(),
+        defaults: settings.defaults(model),
+        max_side: model.max_side.unwrap_or(settings.max_side),
+        max_in_flight: model.max_in_flight,
+    })
 }
 
 /// A service that listens, ready to run.
@@ -190,12 +226,16 @@ impl Listening {
     }
 }
 
-/// Asks the default model once, so that the first photo does not pay for it, and says in the log how it stands.
+/// Asks every model once, so that the first photo does not pay for it, and says in the log how each stands.
 ///
 /// Apart from [`Listening::serve`], so that whoever watches what the model server is sent can do without.
 pub async fn warm_up(service: Arc<Service>) {
+    let models = service.catalog.iter().map(|model| warm_up_model(&service, model));
+    futures::future::join_all(models).await;
+}
+
+async fn warm_up_model(service: &Service, model: &Arc<Model>) {
     let call = Call { deadline: Deadline::after(service.request_timeout), request_id: RequestId::generate() };
-    let model = service.catalog.default_model();
     let backend = model.backend().describe();
     match model.ready(&call, service.request_timeout).await {
         Ok(resolved) => {

@@ -71,11 +71,11 @@ pub trait Backend: Send + Sync + 'static {
     /// `MODEL_UNAVAILABLE` where the backend cannot be reached or does not know the model.
     async fn versions(&self, model: &str, call: &Call) -> Result<Vec<VersionStatus>, Fault>;
 
-    /// The signature of the version meant, with that version's number.
+    /// The signature of the version meant, with that version's number: the one of this name, or else the usual one.
     ///
     /// # Errors
     /// `UNKNOWN_VERSION`, `MODEL_UNAVAILABLE`, or `MODEL_CONTRACT` where the answer makes no sense.
-    async fn signature(&self, target: &Target, call: &Call) -> Result<(i64, Signature), Fault>;
+    async fn signature(&self, target: &Target, name: Option<&str>, call: &Call) -> Result<(i64, Signature), Fault>;
 
     /// Runs the model.
     ///

@@ -9,7 +9,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::app::StartError;
-use crate::config::{self, LogFormat, Settings};
+use crate::config::{self, LogFormat, Refused, Settings, Sources};
 
 mod config_command;
 mod detect;
@@ -28,7 +28,7 @@ const USAGE: u8 = 64;
     name = "spotter",
     version,
     about = "Photo in, labelled pixel boxes out",
-    long_about = "Finds objects in photos: over HTTP or on the command line, with TensorFlow Serving or with the small detector inside.\n\nWithout a command it serves. Every setting is a flag and an environment variable: `spotter config` lists them."
+    long_about = "Finds objects in photos: over HTTP or on the command line, with TensorFlow Serving or with the small detector inside.\n\nWithout a command it serves. Every setting is a flag, an environment variable and a key of the configuration file: `spotter config` lists them."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -51,6 +51,17 @@ enum Command {
     Openapi,
 }
 
+impl Command {
+    fn settings_mut(&mut self) -> Option<&mut Settings> {
+        match self {
+            Self::Serve(settings) | Self::Doctor(settings) | Self::Config(settings) => Some(settings),
+            Self::Detect(arguments) => Some(&mut arguments.settings),
+            Self::Health(arguments) => Some(&mut arguments.settings),
+            Self::Openapi => None,
+        }
+    }
+}
+
 /// Why a command ends without success.
 enum Failure {
     /// It has said so itself.
@@ -68,22 +79,29 @@ impl From<StartError> for Failure {
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let arguments = with_default_command(std::env::args_os().collect());
-    let matches = match config::without_empty_variables(Cli::command()).try_get_matches_from(arguments) {
-        Ok(matches) => matches,
-        Err(error) => return usage(&error),
+    let Sources { matches, file } = match config::read(Cli::command(), &arguments) {
+        Ok(sources) => sources,
+        Err(Refused::Usage(error)) => return usage(&error),
+        Err(Refused::Mistakes(mistakes)) => {
+            eprintln!("{mistakes}");
+            return ExitCode::from(USAGE);
+        }
     };
-    let command = match Cli::from_arg_matches(&matches) {
+    let mut command = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli.command,
         Err(error) => return usage(&error),
     };
+    if let (Some(settings), Some(file)) = (command.settings_mut(), &file) {
+        settings.declared.clone_from(&file.models);
+    }
     let outcome = match command {
         Command::Serve(settings) => with_runtime(&settings, || serve::run(&settings)),
         Command::Detect(arguments) => with_runtime(&arguments.settings, || detect::run(&arguments)),
         Command::Doctor(settings) => with_runtime(&settings, || doctor::run(&settings)),
         Command::Health(arguments) => with_runtime(&arguments.settings, || health::run(&arguments)),
-        Command::Config(_) => {
+        Command::Config(settings) => {
             let matches = matches.subcommand_matches("config").expect("it was parsed");
-            config_command::run(&config::rows(matches));
+            config_command::run(&config::rows(matches, file.as_ref()), &settings);
             Ok(())
         }
         Command::Openapi => {

@@ -1,6 +1,7 @@
 //! Every setting: one field here, and with it a flag, an environment variable, a default and a line of help.
 //!
-//! The environment is read in this file only.
+//! A flag wins over the environment, the environment over the configuration file (`file`), and that over the default.
+//! The environment is read in this module only.
 
 use std::ffi::OsStr;
 use std::net::{IpAddr, SocketAddr};
@@ -10,22 +11,46 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
+use clap::{Arg, ArgMatches, Args, ValueEnum};
 
 use ipnet::IpNet;
 
 use crate::access::origin::Origin;
 use crate::access::rate::Rate;
+use crate::backend::embedded::NANODET_G_NAME;
 use crate::backend::serving::{self, Address};
-use crate::detect::Defaults;
+use crate::detect::{DEFAULT_MAX_DETECTIONS, Defaults};
 use crate::http::server::Bounds;
 use crate::image::Limits;
 use crate::lifecycle::Shutdown;
+use crate::model::mapping::Mapping;
+use crate::model::version::VersionChoice;
+
+mod file;
+mod mistake;
+mod models;
+mod sources;
+mod toml_reader;
+
+pub use file::File;
+pub use mistake::{Mistake, Mistakes};
+pub use models::{ModelSettings, Runs};
+pub use sources::{Refused, Source, Sources, read, reread};
+
+/// The setting that names the file, which a file cannot set.
+const CONFIG: &str = "config";
 
 /// What the service is told at start.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
+    /// Configuration file (TOML): these settings by name, and several models
+    #[arg(long, env = "SPOTTER_CONFIG", value_name = "FILE", help_heading = "Service")]
+    pub config: Option<PathBuf>,
+
+    /// The models that the configuration file declares.
+    #[arg(skip)]
+    pub declared: Vec<ModelSettings>,
+
     /// Where the service listens; port 0 takes any free port
     #[arg(
         long,
@@ -94,13 +119,12 @@ pub struct Settings {
         value_name = "NAME",
         value_delimiter = ',',
         value_parser = model_name,
-        requires = "serving",
         help_heading = "Model"
     )]
     pub model: Vec<String>,
 
     /// ONNX file (NanoDet or YOLOX) to run in this process instead of the built-in detector
-    #[arg(long, env = "SPOTTER_MODEL_FILE", value_name = "FILE", conflicts_with = "serving", help_heading = "Model")]
+    #[arg(long, env = "SPOTTER_MODEL_FILE", value_name = "FILE", help_heading = "Model")]
     pub model_file: Option<PathBuf>,
 
     /// Label map: a .pbtxt, .txt or .json file, or "coco"; the embedded detector knows its own
@@ -348,11 +372,6 @@ impl Settings {
         Limits { max_bytes: self.max_image_bytes as usize, max_pixels: self.max_image_pixels }
     }
 
-    /// What holds where a request says nothing.
-    pub fn defaults(&self) -> Defaults {
-        Defaults { min_score: self.min_score, max_tiles: usize::from(self.max_tiles) }
-    }
-
     /// How long a request may take.
     pub fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
@@ -398,23 +417,72 @@ impl Settings {
 
     /// How many photos to take on at once.
     pub fn in_flight(&self) -> usize {
+        let waits = |model: &ModelSettings| matches!(model.runs, Runs::Serving { .. });
         match self.max_in_flight {
-            0 if self.serving.is_empty() => 2 * self.worker_count(),
             // These mostly wait for the model server.
-            0 => 64,
+            0 if self.models().iter().any(waits) => 64,
+            0 => 2 * self.worker_count(),
             count => usize::from(count),
         }
     }
 
-    /// How to reach TensorFlow Serving, where there is one.
-    pub fn serving(&self) -> Option<serving::Settings> {
-        (!self.serving.is_empty()).then(|| serving::Settings {
-            addresses: self.serving.clone(),
+    /// The models: those that the file declares, else those that the flags name. The default comes first.
+    pub fn models(&self) -> Vec<ModelSettings> {
+        if !self.declared.is_empty() {
+            let mut models = self.declared.clone();
+            models.sort_by_key(|model| !model.default);
+            return models;
+        }
+        let model = |name: &str, runs| ModelSettings {
+            line: None,
+            name: name.to_owned(),
+            default: false,
+            runs,
+            labels: None,
+            min_score: None,
+            max_detections: None,
+            max_side: None,
+            max_in_flight: None,
+            mapping: Mapping::default(),
+        };
+        if self.serving.is_empty() {
+            let stem = self
+                .model_file
+                .as_deref()
+                .map_or(NANODET_G_NAME.into(), |path| path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy());
+            return vec![model(&stem, Runs::Embedded(self.model_file.clone()))];
+        }
+        let served = |name: &String| {
+            let runs = Runs::Serving {
+                addresses: Vec::new(),
+                remote: name.clone(),
+                version: VersionChoice::Latest,
+                signature: None,
+            };
+            model(name, runs)
+        };
+        self.model.iter().map(served).collect()
+    }
+
+    /// What holds for a model where a request says nothing.
+    pub fn defaults(&self, model: &ModelSettings) -> Defaults {
+        Defaults {
+            min_score: model.min_score.unwrap_or(self.min_score),
+            max_detections: model.max_detections.unwrap_or(DEFAULT_MAX_DETECTIONS),
+            max_tiles: usize::from(self.max_tiles),
+        }
+    }
+
+    /// How to reach TensorFlow Serving at these addresses; at the service's own where there are none.
+    pub fn serving(&self, addresses: &[Address]) -> serving::Settings {
+        let addresses = if addresses.is_empty() { &self.serving } else { addresses };
+        serving::Settings {
+            addresses: addresses.to_vec(),
             channels: usize::from(self.serving_channels),
             connect_timeout: Duration::from_millis(self.serving_connect_timeout_ms),
             max_request_bytes: self.serving_max_request_bytes as usize,
             max_answer_bytes: self.serving_max_answer_bytes as usize,
-        })
+        }
     }
 }
 
@@ -465,15 +533,14 @@ pub struct Row {
     pub value: String,
     /// What holds where nothing is set; empty for nothing.
     pub default: String,
-    /// Where the value came from: `flag`, `environment` or `default`.
-    pub source: &'static str,
+    /// Where the value came from.
+    pub source: Source,
     /// What it is.
     pub help: String,
 }
 
 /// Every setting of a parsed command, in the order of its help.
-pub fn rows(matches: &ArgMatches) -> Vec<Row> {
-    let settings = Settings::augment_args(Command::new("settings"));
+pub fn rows(matches: &ArgMatches, file: Option<&File>) -> Vec<Row> {
     let text = |value: &OsStr| value.to_string_lossy().into_owned();
     let row = |arg: &Arg| {
         let id = arg.get_id().as_str();
@@ -483,27 +550,9 @@ pub fn rows(matches: &ArgMatches) -> Vec<Row> {
             env: arg.get_env().map(text).unwrap_or_default(),
             value: raw.map(|values| values.map(text).collect::<Vec<_>>().join(",")).unwrap_or_default(),
             default: arg.get_default_values().iter().map(|value| text(value)).collect::<Vec<_>>().join(","),
-            source: match matches.value_source(id) {
-                Some(ValueSource::CommandLine) => "flag",
-                Some(ValueSource::EnvVariable) => "environment",
-                _ => "default",
-            },
+            source: Source::of(id, matches, file),
             help: arg.get_help().map(ToString::to_string).unwrap_or_default(),
         })
     };
-    settings.get_arguments().filter_map(row).collect()
-}
-
-/// The command with variables that are set to nothing left out: compose files and charts write `SPOTTER_SERVING=` for
-/// "none".
-pub fn without_empty_variables(command: Command) -> Command {
-    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    names.into_iter().fold(command, |command, name| {
-        command.mut_subcommand(name, |command| {
-            command.mut_args(|arg| {
-                let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-                if is_empty { arg.env(None::<&str>) } else { arg }
-            })
-        })
-    })
+    sources::settings_command().get_arguments().filter_map(row).collect()
 }

@@ -9,7 +9,7 @@ mod pipeline;
 mod select;
 mod views;
 
-pub use catalog::{Catalog, Model, Resolved};
+pub use catalog::{Catalog, DEFAULT_MAX_SIDE, Model, Profile, Resolved};
 pub use options::{
     DEFAULT_MAX_DETECTIONS, DEFAULT_MIN_SCORE, Defaults, MAX_DETECTIONS, NAMES, Options, OrientationPolicy, Param,
     Wanted,

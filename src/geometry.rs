@@ -178,7 +178,7 @@ impl View {
     }
 }
 
-/// How a window of a photo was laid onto a canvas: resized to `content`, pasted at the upper left, the rest padded.
+/// How a window of a photo was laid onto a canvas: resized to `content`, pasted at `place`, the rest padded.
 ///
 /// With `content == canvas` nothing is padded. The two axes have factors of their own, because a side is rounded to
 /// whole pixels.
@@ -186,8 +186,10 @@ impl View {
 pub struct Letterbox {
     /// What of the photo.
     pub view: View,
-    /// The part of the canvas that the window covers, from the upper left.
+    /// The part of the canvas that the window covers.
     pub content: Size,
+    /// Where on the canvas its upper left corner is: column and row.
+    pub place: (u32, u32),
     /// The whole picture that the model is given.
     pub canvas: Size,
 }
@@ -195,7 +197,24 @@ pub struct Letterbox {
 impl Letterbox {
     /// The window resized to lie inside a canvas of exactly this size, its aspect kept.
     pub fn inside(view: View, canvas: Size) -> Self {
-        Self { view, content: view.window.size().fit_into(canvas), canvas }
+        Self { view, content: view.window.size().fit_into(canvas), place: (0, 0), canvas }
+    }
+
+    /// The same in the middle of the canvas; an odd pixel of padding goes to the right and below.
+    pub fn centred(view: View, canvas: Size) -> Self {
+        let inside = Self::inside(view, canvas);
+        let Size { width, height } = inside.content;
+        Self { place: ((canvas.width - width) / 2, (canvas.height - height) / 2), ..inside }
+    }
+
+    /// The window resized to cover a canvas of exactly this size, its aspect lost.
+    pub fn stretched(view: View, canvas: Size) -> Self {
+        Self { view, content: canvas, place: (0, 0), canvas }
+    }
+
+    /// The whole photo as it is.
+    pub fn untouched(photo: Size) -> Self {
+        Self { view: View::whole(photo), content: photo, place: (0, 0), canvas: photo }
     }
 
     /// The window itself, shrunk if a side is longer than `max_side`, and never padded.
@@ -206,7 +225,7 @@ impl Letterbox {
         } else {
             window
         };
-        Self { view, content, canvas: content }
+        Self { view, content, place: (0, 0), canvas: content }
     }
 
     /// The least size that the whole photo may be decoded at, so that the window does not have to be enlarged more than it
@@ -224,13 +243,17 @@ impl Letterbox {
     /// From the photo onto the canvas.
     pub fn forward(&self, rect: &Rect<Photo>) -> Rect<Canvas> {
         let ((left, top), (x, y)) = (self.origin(), self.factors());
-        Rect::new((rect.x_min - left) * x, (rect.y_min - top) * y, (rect.x_max - left) * x, (rect.y_max - top) * y)
+        let to_x = |edge: f32| (edge - left) * x + self.place.0 as f32;
+        let to_y = |edge: f32| (edge - top) * y + self.place.1 as f32;
+        Rect::new(to_x(rect.x_min), to_y(rect.y_min), to_x(rect.x_max), to_y(rect.y_max))
     }
 
     /// From the canvas back to the photo.
     pub fn inverse(&self, rect: &Rect<Canvas>) -> Rect<Photo> {
         let ((left, top), (x, y)) = (self.origin(), self.factors());
-        Rect::new(rect.x_min / x + left, rect.y_min / y + top, rect.x_max / x + left, rect.y_max / y + top)
+        let from_x = |edge: f32| (edge - self.place.0 as f32) / x + left;
+        let from_y = |edge: f32| (edge - self.place.1 as f32) / y + top;
+        Rect::new(from_x(rect.x_min), from_y(rect.y_min), from_x(rect.x_max), from_y(rect.y_max))
     }
 
     fn origin(&self) -> (f32, f32) {
@@ -305,7 +328,13 @@ mod tests {
             let part = View::part(photo, PixelBox { x_min, y_min, x_max, y_max }).expect("inside");
             for view in [View::whole(photo), part] {
                 let window = view.window;
-                for letterbox in [Letterbox::inside(view, Size::new(side, side)), Letterbox::shrunk(view, side)] {
+                let canvas = Size::new(side, side);
+                for letterbox in [
+                    Letterbox::inside(view, canvas),
+                    Letterbox::centred(view, canvas),
+                    Letterbox::stretched(view, canvas),
+                    Letterbox::shrunk(view, side),
+                ] {
                     let rect = Rect::<Photo>::new(
                         window.x_min as f32 + left * window.size().width as f32,
                         window.y_min as f32 + top * window.size().height as f32,

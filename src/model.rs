@@ -3,6 +3,7 @@
 pub mod adapter;
 pub mod input;
 pub mod labels;
+pub mod mapping;
 pub mod nms;
 pub mod signature;
 pub mod version;

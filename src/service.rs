@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::access::Access;
-use crate::detect::{Catalog, Defaults, Pipeline};
+use crate::detect::{Catalog, Pipeline};
 use crate::lifecycle::Lifecycle;
 
 /// Everything that the routes need.
@@ -12,8 +12,6 @@ pub struct Service {
     pub catalog: Catalog,
     /// What every photo passes through.
     pub pipeline: Pipeline,
-    /// What holds where a request says nothing.
-    pub defaults: Defaults,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// How far from its end the service is.

@@ -212,7 +212,7 @@ impl Backend for Embedded {
         Ok(vec![VersionStatus { version: VERSION, state: State::Available, error: None }])
     }
 
-    async fn signature(&self, target: &Target, _: &Call) -> Result<(i64, Signature), Fault> {
+    async fn signature(&self, target: &Target, _: Option<&str>, _: &Call) -> Result<(i64, Signature), Fault> {
         self.check(target)?;
         Ok((VERSION, self.signature.clone()))
     }

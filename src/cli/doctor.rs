@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::app;
-use crate::backend::serving::Serving;
+use crate::backend::serving::{self, Serving};
 use crate::backend::{Backend, Call};
 use crate::cli::{Failure, print};
-use crate::config::Settings;
+use crate::config::{Runs, Settings};
 use crate::deadline::Deadline;
 use crate::detect::{Job, Keep, Model, Resolved, Wanted};
 use crate::fault::{Code, Fault};
@@ -21,17 +21,19 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
     // Files that the settings name are checked here; what is wrong with them ends the command.
     let service = app::build(settings)?;
     let mut report = Report::default();
-    if let Some(serving) = settings.serving() {
-        for address in &serving.addresses {
-            let one = crate::backend::serving::Settings { addresses: vec![address.clone()], ..serving.clone() };
-            let backend: Arc<dyn Backend> = Arc::new(Serving::new(one));
-            for model in service.catalog.iter() {
-                let model = Arc::new(Model::new(model.name(), Arc::clone(&backend), model.labels().clone()));
-                check(&service, &model, &mut report).await;
+    for (model, declared) in service.catalog.iter().zip(settings.models()) {
+        match &declared.runs {
+            Runs::Embedded(_) => check(&service, model, &mut report).await,
+            Runs::Serving { addresses, .. } => {
+                let serving = settings.serving(addresses);
+                for address in &serving.addresses {
+                    let one = serving::Settings { addresses: vec![address.clone()], ..serving.clone() };
+                    let backend: Arc<dyn Backend> = Arc::new(Serving::new(one));
+                    let model = Arc::new(Model::new(model.profile().clone(), backend));
+                    check(&service, &model, &mut report).await;
+                }
             }
         }
-    } else {
-        check(&service, service.catalog.default_model(), &mut report).await;
     }
     report.end()
 }
@@ -169,7 +171,7 @@ fn fix(fault: &Fault) -> &'static str {
             "check --serving (TensorFlow Serving's gRPC port is 8500, 8501 is REST) and --model (its MODEL_NAME), and that the server runs"
         }
         Code::ModelContract => {
-            "export the model with exporter_main_v2.py, or check that --serving is a TensorFlow Serving gRPC port"
+            "export the model with exporter_main_v2.py, say in a configuration file what its outputs are (docs/MODELS.md), or check that --serving is a TensorFlow Serving gRPC port"
         }
         Code::ModelDeadline | Code::DeadlineExceeded => {
             "the model is too slow for --request-timeout-ms, or still warming up: try again"

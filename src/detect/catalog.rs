@@ -1,17 +1,21 @@
 //! The models that are served, and what is known of each of their versions.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
+use crate::admission::{Admission, Admitted};
 use crate::backend::{Backend, Call, Predict, Prediction, Target};
 use crate::deadline::Deadline;
+use crate::detect::options::Defaults;
 use crate::fault::{Code, Fault};
 use crate::model::adapter::{self, Adapter};
 use crate::model::labels::LabelMap;
+use crate::model::mapping::Mapping;
 use crate::model::signature::Signature;
 use crate::model::version::{State, VersionChoice, VersionStatus};
 use crate::tensor::Tensor;
@@ -52,11 +56,55 @@ impl Catalog {
     }
 }
 
-/// One model: where it runs, what its classes are called, and what its versions were found to be.
+/// What an operator says of a model.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// What clients call it.
+    pub name: String,
+    /// What its backend calls it.
+    pub remote: String,
+    /// The version that is meant where a request names none.
+    pub version: VersionChoice,
+    /// The signature to use, where it is not the usual one.
+    pub signature: Option<String>,
+    /// What its classes are called.
+    pub labels: LabelMap,
+    /// How it reads, where its signature does not say.
+    pub mapping: Mapping,
+    /// What holds where a request says nothing.
+    pub defaults: Defaults,
+    /// The longest side in pixels that it is sent where its size is open.
+    pub max_side: u32,
+    /// How many photos it is asked about at once, where that is fewer than the service takes on.
+    pub max_in_flight: Option<NonZeroUsize>,
+}
+
+impl Profile {
+    /// A model of which only the name is known.
+    pub fn named(name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self {
+            remote: name.clone(),
+            name,
+            version: VersionChoice::Latest,
+            signature: None,
+            labels: LabelMap::empty(),
+            mapping: Mapping::default(),
+            defaults: Defaults::default(),
+            max_side: DEFAULT_MAX_SIDE,
+            max_in_flight: None,
+        }
+    }
+}
+
+/// Enough for every detector that takes photos of any size.
+pub const DEFAULT_MAX_SIDE: u32 = 1024;
+
+/// One model: what is said of it, where it runs, and what its versions were found to be.
 pub struct Model {
-    name: String,
+    profile: Profile,
     backend: Arc<dyn Backend>,
-    labels: LabelMap,
+    places: Option<Admission>,
     known: Mutex<Known>,
 }
 
@@ -91,19 +139,45 @@ pub struct Resolved {
 }
 
 impl Model {
-    /// A model of this name at a backend.
-    pub fn new(name: impl Into<String>, backend: Arc<dyn Backend>, labels: LabelMap) -> Self {
-        Self { name: name.into(), backend, labels, known: Mutex::default() }
+    /// A model at a backend.
+    pub fn new(profile: Profile, backend: Arc<dyn Backend>) -> Self {
+        // Pixels are the service's to count.
+        let places = profile.max_in_flight.map(|photos| Admission::new(photos.get(), u64::MAX));
+        Self { profile, backend, places, known: Mutex::default() }
     }
 
-    /// Its name.
+    /// What clients call it.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.profile.name
     }
 
     /// What its classes are called.
     pub fn labels(&self) -> &LabelMap {
-        &self.labels
+        &self.profile.labels
+    }
+
+    /// What is said of it.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// The version that a request means.
+    pub fn version<'a>(&'a self, asked: &'a VersionChoice) -> &'a VersionChoice {
+        match asked {
+            VersionChoice::Latest => &self.profile.version,
+            VersionChoice::Number(_) | VersionChoice::Label(_) => asked,
+        }
+    }
+
+    /// Waits until the model has a place for one more photo, where their number is bounded.
+    ///
+    /// # Errors
+    /// `OVERLOADED`, as the service's own admission.
+    pub async fn admit(&self, deadline: Deadline) -> Result<Option<Admitted>, Fault> {
+        match &self.places {
+            Some(places) => places.admit(1, deadline).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Where it runs.
@@ -128,20 +202,18 @@ impl Model {
     /// # Errors
     /// As for [`Model::resolve`].
     pub async fn look_up(&self, choice: &VersionChoice, call: &Call) -> Result<Arc<Resolved>, Fault> {
-        let (version, signature) = self.backend.signature(&self.target(choice), call).await?;
+        let wanted = self.profile.signature.as_deref();
+        let (version, signature) = self.backend.signature(&self.target(choice), wanted, call).await?;
         let number = VersionChoice::Number(version);
         let known = self.known().choices.get(&number).cloned();
         let resolved = match known {
             Some(resolved) if resolved.signature == signature => resolved,
             _ => {
-                let adapter = adapter::choose(&signature).map_err(|unfit| {
-                    let detail = format!(
-                        "Model '{}' version {version} has a signature that this service does not understand.",
-                        self.name
-                    );
-                    Fault::new(Code::ModelContract, detail).caused_by(unfit)
+                let adapter = adapter::fit(&signature, &self.profile.mapping).map_err(|unfit| {
+                    let detail = format!("Model '{}' version {version} cannot be used: {unfit}", self.name());
+                    Fault::new(Code::ModelContract, detail)
                 })?;
-                tracing::debug!(model = self.name, version, kind = adapter.kind, %signature, "model version found");
+                tracing::debug!(model = self.name(), version, kind = adapter.kind, %signature, "model version found");
                 Arc::new(Resolved { version, signature, adapter })
             }
         };
@@ -190,7 +262,7 @@ impl Model {
     /// # Errors
     /// The backend's.
     pub async fn versions(&self, call: &Call) -> Result<Vec<VersionStatus>, Fault> {
-        let mut versions = self.backend.versions(&self.name, call).await?;
+        let mut versions = self.backend.versions(&self.profile.remote, call).await?;
         versions.sort_by_key(|status| std::cmp::Reverse(status.version));
         Ok(versions)
     }
@@ -204,20 +276,26 @@ impl Model {
     /// Why it does not.
     pub async fn ready(self: &Arc<Self>, call: &Call, patience: Duration) -> Result<Arc<Resolved>, Fault> {
         let versions = self.versions(call).await?;
-        let Some(newest) = versions.iter().find(|status| status.state == State::Available) else {
+        let choice = &self.profile.version;
+        let is_meant = |status: &&VersionStatus| match choice {
+            VersionChoice::Number(number) => status.version == *number,
+            VersionChoice::Latest | VersionChoice::Label(_) => true,
+        };
+        let available = versions.iter().filter(is_meant).find(|status| status.state == State::Available);
+        let Some(newest) = available else {
             return Err(self.none_available(&versions));
         };
-        let latest = VersionChoice::Latest;
-        let mut resolved = self.resolve(&latest, call).await?;
+        let mut resolved = self.resolve(choice, call).await?;
         if resolved.version != newest.version {
-            resolved = self.look_up(&latest, call).await?;
+            resolved = self.look_up(choice, call).await?;
         }
         if !self.known().proven.contains(&resolved.version) {
             let proof = self.proof(&resolved, call, patience);
             call.deadline.bound(proof).await.map_err(|_| {
                 let detail = format!(
                     "Model '{}' version {} is warming up: it has not given its first answer yet.",
-                    self.name, resolved.version
+                    self.name(),
+                    resolved.version
                 );
                 Fault::new(Code::ModelUnavailable, detail).retry_after(RETRY)
             })??;
@@ -247,7 +325,7 @@ impl Model {
         let version = Arc::clone(&resolved);
         let blank =
             tokio::task::spawn_blocking(move || version.adapter.input.blank()).await.map_err(Fault::internal)??;
-        let prediction = self.predict(&VersionChoice::Latest, &resolved, blank.tensor, call).await?;
+        let prediction = self.predict(&self.profile.version, &resolved, blank.tensor, call).await?;
         resolved.adapter.interpret(&prediction.outputs, blank.letterbox.canvas, 1.0)?;
         Ok(())
     }
@@ -256,7 +334,11 @@ impl Model {
         let states: Vec<_> =
             versions.iter().map(|status| format!("{}: {}", status.version, status.state.name())).collect();
         let states = if states.is_empty() { "none".to_owned() } else { states.join(", ") };
-        let detail = format!("Model '{}' has no version AVAILABLE (versions: {states}).", self.name);
+        let which = match &self.profile.version {
+            VersionChoice::Number(number) => format!("version {number} is not AVAILABLE"),
+            VersionChoice::Latest | VersionChoice::Label(_) => "no version is AVAILABLE".to_owned(),
+        };
+        let detail = format!("Model '{}' cannot answer: {which} (versions: {states}).", self.name());
         let fault = Fault::new(Code::ModelUnavailable, detail).retry_after(RETRY);
         match versions.iter().find_map(|status| status.error.clone()) {
             Some(error) => fault.caused_by(error),
@@ -265,7 +347,7 @@ impl Model {
     }
 
     fn target(&self, choice: &VersionChoice) -> Target {
-        Target { model: self.name.clone(), version: choice.clone() }
+        Target { model: self.profile.remote.clone(), version: choice.clone() }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

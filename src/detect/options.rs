@@ -15,6 +15,9 @@ pub const DEFAULT_MAX_DETECTIONS: usize = 100;
 /// The most that a request may ask for: more than any detector at hand answers.
 pub const MAX_DETECTIONS: usize = 1_000;
 
+/// The most tiles that a request may ask for unless the service says otherwise.
+const DEFAULT_MAX_TILES: usize = 16;
+
 /// The names of all options.
 pub const NAMES: [&str; 13] = [
     "min_score",
@@ -112,10 +115,18 @@ impl Options {
 /// What holds where a request says nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Defaults {
-    /// The service's `--min-score`.
+    /// The least score that is listed.
     pub min_score: f32,
-    /// The service's `--max-tiles`, the most that a request may ask for.
+    /// How many detections are listed at most.
+    pub max_detections: usize,
+    /// The most tiles that a request may ask for.
     pub max_tiles: usize,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { min_score: DEFAULT_MIN_SCORE, max_detections: DEFAULT_MAX_DETECTIONS, max_tiles: DEFAULT_MAX_TILES }
+    }
 }
 
 /// What a request wants of which version.
@@ -221,7 +232,7 @@ impl Wanted {
         reader.refuse_unknown();
         let options = Options {
             min_score: reader.score("min_score").unwrap_or(defaults.min_score),
-            max_detections: reader.count("max_detections").unwrap_or(DEFAULT_MAX_DETECTIONS),
+            max_detections: reader.count("max_detections").unwrap_or(defaults.max_detections),
             only: reader.classes("classes", labels),
             except: reader.classes("exclude_classes", labels).unwrap_or_default(),
             min_scores: reader.scores("min_scores", labels),
@@ -551,10 +562,8 @@ mod tests {
     use crate::fault::Code;
     use serde_json::json;
 
-    const DEFAULTS: Defaults = Defaults { min_score: DEFAULT_MIN_SCORE, max_tiles: 16 };
-
     fn read(params: &[Param]) -> Result<Wanted, Fault> {
-        Wanted::read(params, DEFAULTS, &LabelMap::coco())
+        Wanted::read(params, Defaults::default(), &LabelMap::coco())
     }
 
     fn text(pairs: &[(&str, &str)]) -> Result<Wanted, Fault> {

@@ -24,8 +24,6 @@ use crate::workers::Workers;
 pub struct Pipeline {
     /// What a photo may be.
     pub limits: Limits,
-    /// The longest side that a model without a size of its own is sent.
-    pub max_side: u32,
     /// Where the cores are.
     pub workers: Workers,
     /// How many photos are taken on at once.
@@ -155,8 +153,11 @@ impl Pipeline {
             OrientationPolicy::Apply => photo,
             OrientationPolicy::Ignore => photo.as_stored(),
         });
+        let choice = model.version(&choice).clone();
         let resolved = model.resolve(&choice, call).await?;
         let waiting = Instant::now();
+        // The model's place first: whoever waits for one must not hold one of the service's.
+        let _place = model.admit(call.deadline).await?;
         let admitted = self.admission.admit(photo.photo().pixels(), call.deadline).await?;
         let queue = waiting.elapsed();
 
@@ -210,10 +211,11 @@ impl Pipeline {
     /// The photo's own; the model's are the outcome.
     async fn attempt(&self, asked: &Asked<'_>) -> Result<Attempt, Fault> {
         let Asked { model, choice, resolved, photo, options, keep, call } = asked;
-        let side = resolved.adapter.input.side(self.max_side);
+        let max_side = model.profile().max_side;
+        let side = resolved.adapter.input.side(max_side);
         let views = views::plan(photo.photo(), options.region, options.tiles, side)?;
         let job = {
-            let (photo, resolved, keep, max_side) = (Arc::clone(photo), Arc::clone(resolved), *keep, self.max_side);
+            let (photo, resolved, keep) = (Arc::clone(photo), Arc::clone(resolved), *keep);
             move || ready(&photo, &views, &resolved.adapter.input, keep, max_side)
         };
         let Ready { prepared, pixels, decode, prepare } = self.workers.run(call.deadline, job).await?;

@@ -64,8 +64,12 @@ mod tests {
     use super::*;
     use crate::geometry::{Rect, Size};
 
-    const LETTERBOX: Letterbox =
-        Letterbox { view: View::whole(Size::new(200, 100)), content: Size::new(100, 50), canvas: Size::new(100, 100) };
+    const LETTERBOX: Letterbox = Letterbox {
+        view: View::whole(Size::new(200, 100)),
+        content: Size::new(100, 50),
+        place: (0, 0),
+        canvas: Size::new(100, 100),
+    };
 
     fn candidate(class: Class, score: f32) -> Candidate {
         Candidate { class, score, rect: Rect::new(10.0, 10.0, 20.0, 20.0) }
@@ -108,7 +112,7 @@ mod tests {
     fn boxes_of_a_region_are_in_pixels_of_the_photo_and_inside_the_region() {
         let window = PixelBox { x_min: 100, y_min: 50, x_max: 200, y_max: 100 };
         let view = View::part(Size::new(200, 100), window).expect("inside");
-        let letterbox = Letterbox { view, content: Size::new(100, 50), canvas: Size::new(100, 100) };
+        let letterbox = Letterbox { view, ..LETTERBOX };
         let wide = Candidate { rect: Rect::new(-10.0, 10.0, 20.0, 20.0), ..candidate(Class::Id(17), 0.5) };
         let found = select(vec![(letterbox, vec![wide])], &LabelMap::coco(), &Options::default());
         assert_eq!(found[0].pixels, PixelBox { x_min: 100, y_min: 60, x_max: 120, y_max: 70 });

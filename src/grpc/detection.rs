@@ -44,9 +44,9 @@ impl Detector {
         params: Vec<Param>,
         call: &Call,
     ) -> Result<v1::DetectResponse, Fault> {
-        let Service { pipeline, defaults, .. } = self.service();
+        let Service { pipeline, .. } = self.service();
         let model = self.model(choice)?;
-        let (defaults, labels) = (*defaults, model.labels().clone());
+        let (defaults, labels) = (model.profile().defaults, model.labels().clone());
         let read = move || Wanted::read(&params, defaults, &labels);
         let wanted = pipeline.workers.run(call.deadline, read).await?;
         let normalized = wanted.options.normalized;

@@ -127,7 +127,7 @@ mod tests {
     use crate::model::labels::LabelMap;
     use crate::model::version::VersionChoice;
 
-    const DEFAULTS: Defaults = Defaults { min_score: 0.3, max_tiles: 16 };
+    const DEFAULTS: Defaults = Defaults { min_score: 0.3, max_detections: 100, max_tiles: 16 };
 
     fn full() -> v1::DetectOptions {
         v1::DetectOptions {

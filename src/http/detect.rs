@@ -95,7 +95,7 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
         None => service.catalog.default_model(),
     };
     let Upload { image, params } = upload;
-    let (defaults, labels) = (service.defaults, model.labels().clone());
+    let (defaults, labels) = (model.profile().defaults, model.labels().clone());
     let wanted = pipeline.workers.run(call.deadline, move || Wanted::read(&params, defaults, &labels)).await?;
     let normalized = wanted.options.normalized;
     let keep = match form {

@@ -52,7 +52,7 @@ pub(super) async fn describe(
     let model = service.catalog.find(&name)?;
     let versions = model.versions(&call).await?;
     // A model whose versions are all loading or broken is described all the same: that is when one looks.
-    let latest = model.look_up(&VersionChoice::Latest, &call).await;
+    let latest = model.look_up(model.version(&VersionChoice::Latest), &call).await;
     if let Err(fault) = &latest {
         tracing::warn!(model = name, %fault, cause = fault.cause_chain(), "cannot describe the latest version");
     }
@@ -63,7 +63,7 @@ pub(super) async fn describe(
             .into_iter()
             .map(|status| ModelVersion { version: status.version.to_string(), state: status.state.name() })
             .collect(),
-        latest: latest.ok().map(|resolved| LatestVersion::new(&resolved, service.pipeline.max_side)),
+        latest: latest.ok().map(|resolved| LatestVersion::new(&resolved, model.profile().max_side)),
         labels: model.labels().len(),
     }))
 }

@@ -9,7 +9,7 @@ use super::decoded::{Decoded, Extent};
 use super::rgb::Rgb;
 use crate::geometry::Letterbox;
 
-/// The letterbox's window of the photo laid onto its canvas: resized to `content` at the upper left, `pad` everywhere else.
+/// The letterbox's window of the photo laid onto its canvas: resized to `content` at `place`, `pad` everywhere else.
 ///
 /// Resizing is bilinear and antialiased: shrinking averages over all pixels that fall together, as Pillow does and
 /// plain bilinear sampling does not. The pixels themselves are lent out where nothing changes.
@@ -19,7 +19,7 @@ use crate::geometry::Letterbox;
 /// Where the letterbox is of another photo, or its content reaches beyond the canvas, which no constructor of
 /// [`Letterbox`] makes.
 pub fn fit<'a>(photo: &'a Decoded, letterbox: &Letterbox, pad: [u8; 3]) -> Cow<'a, Rgb> {
-    let Letterbox { view, content, canvas } = *letterbox;
+    let Letterbox { view, content, place, canvas } = *letterbox;
     assert_eq!(photo.photo(), view.photo, "the letterbox is of another photo");
     let (pixels, window) = (photo.pixels(), photo.window(view));
     let is_at_scale = content == pixels.size() && window == Extent::of(content);
@@ -29,8 +29,10 @@ pub fn fit<'a>(photo: &'a Decoded, letterbox: &Letterbox, pad: [u8; 3]) -> Cow<'
     let mut fitted = Rgb::filled(canvas, pad);
     if is_at_scale {
         let (from, to) = (content.width as usize, canvas.width as usize);
-        for (row, source) in fitted.pixels_mut().chunks_exact_mut(to).zip(pixels.pixels().chunks_exact(from)) {
-            row[..from].copy_from_slice(source);
+        let (left, top) = (place.0 as usize, place.1 as usize);
+        let rows = fitted.pixels_mut().chunks_exact_mut(to).skip(top);
+        for (row, source) in rows.zip(pixels.pixels().chunks_exact(from)) {
+            row[left..left + from].copy_from_slice(source);
         }
         return Cow::Owned(fitted);
     }
@@ -38,7 +40,7 @@ pub fn fit<'a>(photo: &'a Decoded, letterbox: &Letterbox, pad: [u8; 3]) -> Cow<'
         .expect("a picture has all of its bytes");
     let mut image = Image::from_vec_u8(canvas.width, canvas.height, fitted.into_data(), PixelType::U8x3)
         .expect("a picture has all of its bytes");
-    let mut onto = CroppedImageMut::new(&mut image, 0, 0, content.width, content.height)
+    let mut onto = CroppedImageMut::new(&mut image, place.0, place.1, content.width, content.height)
         .expect("the content of a letterbox lies on its canvas");
     let Extent { left, top, width, height } = window;
     let options =
@@ -90,9 +92,31 @@ mod tests {
     fn padding_alone_leaves_every_pixel_as_it_is() {
         let photo = Decoded::full(Rgb::new(Size::new(2, 1), vec![1, 2, 3, 4, 5, 6]).unwrap());
         let size = photo.photo();
-        let letterbox = Letterbox { view: View::whole(size), content: size, canvas: Size::new(3, 2) };
+        let letterbox = Letterbox { canvas: Size::new(3, 2), ..Letterbox::untouched(size) };
         let fitted = fit(&photo, &letterbox, PAD);
         assert_eq!(fitted.pixels(), [[1, 2, 3], [4, 5, 6], PAD, PAD, PAD, PAD]);
+    }
+
+    #[test]
+    fn a_photo_in_the_middle_has_padding_on_all_sides() {
+        let photo = Decoded::full(Rgb::new(Size::new(2, 1), vec![1, 2, 3, 4, 5, 6]).unwrap());
+        let view = View::whole(photo.photo());
+        let same = Letterbox { place: (1, 1), canvas: Size::new(4, 3), ..Letterbox::untouched(photo.photo()) };
+        let fitted = fit(&photo, &same, PAD);
+        let rows: Vec<_> = fitted.pixels().chunks_exact(4).collect();
+        assert_eq!(rows, [[PAD; 4], [PAD, [1, 2, 3], [4, 5, 6], PAD], [PAD; 4]]);
+        let larger = Letterbox::centred(view, Size::new(4, 6));
+        assert_eq!((larger.content, larger.place), (Size::new(4, 2), (0, 2)));
+        let fitted = fit(&photo, &larger, PAD);
+        let padded: Vec<_> = fitted.pixels().chunks_exact(4).map(|row| row == [PAD; 4]).collect();
+        assert_eq!(padded, [true, true, false, false, true, true]);
+    }
+
+    #[test]
+    fn stretching_covers_the_canvas() {
+        let photo = Decoded::full(Rgb::filled(Size::new(40, 10), RED));
+        let fitted = fit(&photo, &Letterbox::stretched(View::whole(photo.photo()), Size::new(16, 16)), PAD);
+        assert!(fitted.pixels().iter().all(|pixel| *pixel == RED));
     }
 
     #[test]

@@ -9,11 +9,13 @@ use std::fmt;
 
 use crate::fault::{Code, Fault};
 use crate::geometry::{Canvas, Rect, Size};
-use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Samples};
+use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Resize, Samples};
 use crate::model::labels::ClassId;
+use crate::model::mapping::{Kind, Mapping};
 use crate::model::signature::Signature;
 use crate::tensor::{DType, Tensor, TensorSpec, show_shape};
 
+mod boxes;
 mod model_garden;
 mod nanodet;
 mod rows;
@@ -33,6 +35,8 @@ pub struct Adapter {
     pub outputs: Vec<String>,
     /// How many classes the model tells apart, where the signature says so.
     pub classes: Option<usize>,
+    /// Added to the number of a class to get its id, where the configuration says so.
+    class_offset: Option<i64>,
     reader: Box<dyn Reader>,
 }
 
@@ -48,7 +52,17 @@ impl Adapter {
     /// # Errors
     /// `MODEL_CONTRACT` where an output is missing or has another shape than the signature promised.
     pub fn interpret(&self, outputs: &Outputs, canvas: Size, min_score: f32) -> Result<Vec<Candidate>, Fault> {
-        self.reader.read(outputs, canvas, min_score)
+        let mut candidates = self.reader.read(outputs, canvas, min_score)?;
+        if let Some(offset) = self.class_offset {
+            for candidate in &mut candidates {
+                let number = match candidate.class {
+                    Class::Id(id) => id,
+                    Class::Index(place) => place as ClassId,
+                };
+                candidate.class = Class::Id(number.saturating_add(offset));
+            }
+        }
+        Ok(candidates)
     }
 }
 
@@ -142,6 +156,36 @@ pub struct Unfit {
 /// How a kind recognises its own: the adapter, or what it would have needed.
 type Recognise = fn(&Signature) -> Result<Adapter, String>;
 
+/// The adapter that understands this signature, with what the configuration says of the model.
+///
+/// # Errors
+/// What was found and what was needed, or where signature and configuration contradict each other.
+pub fn fit(signature: &Signature, mapping: &Mapping) -> Result<Adapter, Unfit> {
+    let unfit = |reason| Unfit { found: signature.to_string(), tried: vec![reason] };
+    let pinned = mapping.input.pin(signature).map_err(unfit)?;
+    let adapter = match &mapping.kind {
+        None => choose(&pinned).map_err(|other| Unfit { found: signature.to_string(), ..other }),
+        Some(kind) => {
+            let adapter = match kind {
+                Kind::TfDetection => tf_detection::recognise(&pinned),
+                Kind::ModelGarden => model_garden::recognise(&pinned),
+                Kind::Ssd => ssd::recognise(&pinned),
+                Kind::NanoDet => nanodet::recognise(&pinned),
+                Kind::YoloX => yolox::assume(&pinned),
+                Kind::YoloV8 => yolo::assume(&pinned, yolo::Export::V8),
+                Kind::YoloV5 => yolo::assume(&pinned, yolo::Export::V5),
+                Kind::YoloSuppressed => yolo::assume(&pinned, yolo::Export::Suppressed),
+                Kind::Boxes(named) => boxes::recognise(&pinned, named),
+            };
+            adapter.map_err(unfit)
+        }
+    };
+    let mut adapter = adapter?;
+    mapping.input.apply(&mut adapter.input).map_err(unfit)?;
+    adapter.class_offset = mapping.class_offset;
+    Ok(adapter)
+}
+
 /// The adapter that understands this signature.
 ///
 /// # Errors
@@ -191,7 +235,14 @@ fn picture(spec: &TensorSpec, float: Samples) -> Option<Form> {
         Some([Some(1) | None, Some(height), Some(width), Some(3) | None]) => CanvasSize::Fixed(size(*width, *height)?),
         Some(_) => return None,
     };
-    Some(Form::Pixels(Pixels { canvas, samples, layout: Layout::Nhwc, channels: Channels::Rgb, pad: [0; 3] }))
+    Some(Form::Pixels(Pixels {
+        canvas,
+        samples,
+        layout: Layout::Nhwc,
+        channels: Channels::Rgb,
+        resize: Resize::LETTERBOX,
+        pad: [0; 3],
+    }))
 }
 
 /// Layout and size of a float32 picture input whose size is fixed: `[1, 3, H, W]`, as ONNX has it, or `[1, H, W, 3]`.

@@ -34,7 +34,11 @@ impl Input {
     /// the size open.
     pub fn letterbox(&self, view: View, max_side: u32) -> Letterbox {
         match &self.form {
-            Form::Pixels(Pixels { canvas: CanvasSize::Fixed(canvas), .. }) => Letterbox::inside(view, *canvas),
+            Form::Pixels(Pixels { canvas: CanvasSize::Fixed(canvas), resize, .. }) => match resize {
+                Resize::Letterbox(Place::TopLeft) => Letterbox::inside(view, *canvas),
+                Resize::Letterbox(Place::Center) => Letterbox::centred(view, *canvas),
+                Resize::Stretch => Letterbox::stretched(view, *canvas),
+            },
             Form::Pixels(_) | Form::Encoded => Letterbox::shrunk(view, max_side),
         }
     }
@@ -80,6 +84,8 @@ pub struct Pixels {
     pub layout: Layout,
     /// The order of the channels.
     pub channels: Channels,
+    /// How a photo of another aspect is made to fit a canvas of a fixed size.
+    pub resize: Resize,
     /// The colour of the canvas outside the photo, in RGB.
     pub pad: [u8; 3],
 }
@@ -110,6 +116,28 @@ pub enum Samples {
 impl Samples {
     /// `x` as float32, 0..255.
     pub const PLAIN_F32: Self = Self::F32 { mean: [0.0; 3], std: [1.0; 3] };
+}
+
+/// How a photo is made to fit a canvas of another aspect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resize {
+    /// Its aspect is kept, and what is left of the canvas is padded.
+    Letterbox(Place),
+    /// It covers the whole canvas, its aspect lost.
+    Stretch,
+}
+
+impl Resize {
+    /// As most detectors have it.
+    pub const LETTERBOX: Self = Self::Letterbox(Place::TopLeft);
+}
+
+/// Where on the canvas a photo is laid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is its own name")]
+pub enum Place {
+    TopLeft,
+    Center,
 }
 
 /// The order of the axes.
@@ -186,10 +214,7 @@ impl Pixels {
 
 /// The client's own file for a model that decodes by itself; `photo` is the size of its picture.
 pub fn untouched(file: Bytes, photo: Size) -> Prepared {
-    Prepared {
-        tensor: file_tensor(file),
-        letterbox: Letterbox { view: View::whole(photo), content: photo, canvas: photo },
-    }
+    Prepared { tensor: file_tensor(file), letterbox: Letterbox::untouched(photo) }
 }
 
 /// A whole encoded picture as a string tensor `[1]`.
@@ -215,6 +240,7 @@ mod tests {
             samples,
             layout,
             channels,
+            resize: Resize::LETTERBOX,
             pad: [0; 3],
         };
         let tensor = |pixels: Pixels| prepare(&pixels, 1024).tensor;
@@ -242,6 +268,7 @@ mod tests {
             samples: Samples::U8,
             layout: Layout::Nhwc,
             channels: Channels::Rgb,
+            resize: Resize::LETTERBOX,
             pad: [114; 3],
         };
         let fixed = prepare(&pixels, 1);

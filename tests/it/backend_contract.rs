@@ -44,12 +44,12 @@ async fn keeps_its_promises(backend: &dyn Backend, model: &str, version: i64) ->
     assert_eq!((versions[0].version, versions[0].state), (version, State::Available));
 
     let latest = target(model, VersionChoice::Latest);
-    let (found, signature) = backend.signature(&latest, &minute()).await.unwrap();
+    let (found, signature) = backend.signature(&latest, None, &minute()).await.unwrap();
     assert_eq!(found, version);
     let by_number = target(model, VersionChoice::Number(version));
-    assert_eq!(backend.signature(&by_number, &minute()).await.unwrap(), (version, signature.clone()));
+    assert_eq!(backend.signature(&by_number, None, &minute()).await.unwrap(), (version, signature.clone()));
     for missing in [VersionChoice::Number(version + 6), VersionChoice::Label("canary".to_owned())] {
-        let fault = backend.signature(&target(model, missing.clone()), &minute()).await.unwrap_err();
+        let fault = backend.signature(&target(model, missing.clone()), None, &minute()).await.unwrap_err();
         assert_eq!(fault.code(), Code::UnknownVersion);
         let predict = predict(&signature, target(model, missing), vec![]);
         assert_eq!(backend.predict(predict, &minute()).await.unwrap_err().code(), Code::UnknownVersion);
@@ -101,7 +101,8 @@ async fn both_backends_keep_the_same_promises_and_see_the_same() {
 
 /// The embedded detector behind the scripted server.
 async fn script(embedded: Arc<Embedded>) -> Script {
-    let (_, signature) = embedded.signature(&target("nanodet-g", VersionChoice::Latest), &minute()).await.unwrap();
+    let (_, signature) =
+        embedded.signature(&target("nanodet-g", VersionChoice::Latest), None, &minute()).await.unwrap();
     let infos = |specs: &std::collections::BTreeMap<String, TensorSpec>| -> HashMap<String, TensorInfo> {
         specs.iter().map(|(key, spec)| (key.clone(), info(spec))).collect()
     };

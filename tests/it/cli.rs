@@ -107,6 +107,7 @@ fn wrong_usage_says_what_is_right_and_exits_64() {
         (&["--min-score", "2"][..], "from 0 to 1"),
         (&["--serving", "tf:8500"], "write it as http://host:8500"),
         (&["--serving", "http://tf:8500", "--model-file", "x.onnx"], "cannot be used with"),
+        (&["--model", "other"], "give --serving"),
         (&["--nonsense"], "unexpected argument"),
         (&["detect"], "<PHOTO>"),
         (&["--labels", "missing.txt"], "missing.txt"),

@@ -6,6 +6,7 @@ mod access;
 mod api;
 mod backend_contract;
 mod cli;
+mod configuration;
 mod connections;
 mod cors;
 mod grpc;

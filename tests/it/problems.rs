@@ -16,9 +16,8 @@ use spotter::app;
 use spotter::backend::{Backend, Call, Predict, Prediction, Target};
 use spotter::config::Settings;
 use spotter::deadline::Deadline;
-use spotter::detect::{Catalog, Model};
+use spotter::detect::{Catalog, Model, Profile};
 use spotter::fault::{Code, Fault};
-use spotter::model::labels::LabelMap;
 use spotter::model::signature::Signature;
 use spotter::model::version::VersionStatus;
 
@@ -196,7 +195,7 @@ impl Backend for Faulty {
         Err((self.0)())
     }
 
-    async fn signature(&self, _: &Target, _: &Call) -> Result<(i64, Signature), Fault> {
+    async fn signature(&self, _: &Target, _: Option<&str>, _: &Call) -> Result<(i64, Signature), Fault> {
         Err((self.0)())
     }
 
@@ -216,7 +215,7 @@ fn settings(flags: &[&str]) -> Settings {
 
 async fn faulty(fault: impl Fn() -> Fault + Send + Sync + 'static) -> Spotter {
     let mut service = app::build(&settings(&[])).unwrap();
-    service.catalog = Catalog::new(vec![Model::new("faulty", Arc::new(Faulty(Box::new(fault))), LabelMap::coco())]);
+    service.catalog = Catalog::new(vec![Model::new(Profile::named("faulty"), Arc::new(Faulty(Box::new(fault))))]);
     Spotter::run(service).await
 }
 

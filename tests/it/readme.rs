@@ -12,7 +12,7 @@ fn the_settings_table_is_complete_and_true() {
     let mut table = String::from("| flag | variable | default | what |\n|---|---|---|---|\n");
     let command = Settings::augment_args(Command::new("spotter"));
     let matches = command.get_matches_from(["spotter"]);
-    for row in config::rows(&matches) {
+    for row in config::rows(&matches, None) {
         let default = if row.default.is_empty() { String::new() } else { format!("`{}`", row.default) };
         writeln!(table, "| `{}` | `{}` | {default} | {} |", row.flag, row.env, row.help).unwrap();
     }

@@ -124,7 +124,7 @@ impl Backend for Serving {
         Ok(answer.model_version_status.iter().map(version_status).collect())
     }
 
-    async fn signature(&self, target: &Target, call: &Call) -> Result<(i64, Signature), Fault> {
+    async fn signature(&self, target: &Target, name: Option<&str>, call: &Call) -> Result<(i64, Signature), Fault> {
         let request = GetModelMetadataRequest {
             model_spec: Some(spec(target, "")),
             metadata_field: vec![SIGNATURE_FIELD.to_owned()],
@@ -142,7 +142,7 @@ impl Backend for Serving {
             .ok_or_else(|| self.broken("GetModelMetadata carries no signature_def"))?;
         let map = SignatureDefMap::decode(any.value.as_slice())
             .map_err(|error| self.broken(&format!("signature_def cannot be decoded: {error}")))?;
-        let signature = signature(map.signature_def).map_err(|what| self.broken(&what))?;
+        let signature = signature(map.signature_def, name).map_err(|what| self.broken(&what))?;
         Ok((version, signature))
     }
 
@@ -215,19 +215,20 @@ fn version_status(message: &ModelVersionStatus) -> VersionStatus {
     VersionStatus { version: message.version, state, error: failure.map(|status| status.error_message.clone()) }
 }
 
-/// The signature to use: `serving_default`, else the only one there is.
-fn signature(mut signatures: HashMap<String, SignatureDef>) -> Result<Signature, String> {
+/// The signature to use: the one that is wanted; without a wish `serving_default`, else the only one there is.
+fn signature(mut signatures: HashMap<String, SignatureDef>, wanted: Option<&str>) -> Result<Signature, String> {
     signatures.remove(INIT_SIGNATURE);
-    let name = if signatures.contains_key(DEFAULT_SIGNATURE) {
-        DEFAULT_SIGNATURE.to_owned()
+    let usual = wanted.unwrap_or(DEFAULT_SIGNATURE);
+    let name = if signatures.contains_key(usual) {
+        usual.to_owned()
     } else {
         let mut names: Vec<_> = signatures.keys().cloned().collect();
         names.sort();
         match names.pop() {
-            Some(only) if names.is_empty() => only,
+            Some(only) if names.is_empty() && wanted.is_none() => only,
             last => {
                 names.extend(last);
-                return Err(format!("no signature '{DEFAULT_SIGNATURE}' among [{}]", names.join(", ")));
+                return Err(format!("no signature '{usual}' among [{}]", names.join(", ")));
             }
         }
     };
@@ -253,10 +254,13 @@ mod tests {
 
     #[test]
     fn serving_default_wins_and_a_single_other_signature_will_do() {
-        let name = |names: &[&str]| signature(named(names)).map(|signature| signature.name);
+        let name = |names: &[&str]| signature(named(names), None).map(|signature| signature.name);
         assert_eq!(name(&["serving_default", "other", INIT_SIGNATURE]).as_deref(), Ok("serving_default"));
         assert_eq!(name(&["detect", INIT_SIGNATURE]).as_deref(), Ok("detect"));
         assert_eq!(name(&["a", "b"]), Err("no signature 'serving_default' among [a, b]".to_owned()));
         assert!(name(&[INIT_SIGNATURE]).is_err());
+        let wanted = |name| signature(named(&["serving_default", "other"]), Some(name)).map(|found| found.name);
+        assert_eq!(wanted("other").as_deref(), Ok("other"));
+        assert_eq!(wanted("third"), Err("no signature 'third' among [other, serving_default]".to_owned()));
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
         input: Input { key: key.to_owned(), form },
         outputs: rows.keys().into_iter().chain([IMAGE_INFO.to_owned()]).collect(),
         classes: None,
+        class_offset: None,
         reader: Box::new(ModelGarden { rows }),
     })
 }

@@ -13,7 +13,7 @@ use crate::geometry::{Canvas, Rect, Size};
 use crate::model::adapter::{
     Adapter, Candidate, Class, Outputs, Reader, STRIDES, best_class, cell_count, cells, fixed_picture, only_input,
 };
-use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Samples};
+use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Resize, Samples};
 use crate::model::nms;
 use crate::model::signature::Signature;
 
@@ -81,6 +81,7 @@ fn understand(signature: &Signature) -> Option<Adapter> {
         samples: Samples::F32 { mean: MEAN, std: STD },
         layout: Layout::Nchw,
         channels: Channels::Bgr,
+        resize: Resize::LETTERBOX,
         pad: [PAD; 3],
     });
     Some(Adapter {
@@ -88,6 +89,7 @@ fn understand(signature: &Signature) -> Option<Adapter> {
         input: Input { key: key.to_owned(), form },
         outputs,
         classes: Some(classes),
+        class_offset: None,
         reader: Box::new(NanoDet { canvas, classes, bins: box_channels / 4, levels }),
     })
 }

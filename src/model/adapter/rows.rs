@@ -84,7 +84,7 @@ impl Row {
 }
 
 /// How many rows are not padding.
-fn count(outputs: &Outputs, key: &str, rows: usize) -> Result<usize, Fault> {
+pub(super) fn count(outputs: &Outputs, key: &str, rows: usize) -> Result<usize, Fault> {
     let (shape, count) = outputs.numbers(key)?;
     match count {
         [count] if *count >= 0.0 => Ok((count.round() as usize).min(rows)),

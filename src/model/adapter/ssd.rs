@@ -68,6 +68,7 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
         input: Input { key: key.to_owned(), form },
         outputs: rows.keys(),
         classes: None,
+        class_offset: None,
         reader: Box::new(Ssd { rows, classes }),
     })
 }

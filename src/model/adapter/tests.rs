@@ -3,6 +3,7 @@
 use super::*;
 use crate::tensor::Values;
 
+mod mapping;
 mod model_garden;
 mod ssd;
 mod yolo;

@@ -46,6 +46,7 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
         input: Input { key: key.to_owned(), form },
         outputs: rows.keys(),
         classes,
+        class_offset: None,
         reader: Box::new(TfDetection { rows }),
     })
 }

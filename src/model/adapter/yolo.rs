@@ -30,7 +30,7 @@ use crate::model::adapter::{
     Adapter, Candidate, Class, Outputs, Reader, around, best_class, best_first, broken, cell_count, class_number,
     class_place, fixed_picture, in_fractions, only_input, score,
 };
-use crate::model::input::{CanvasSize, Channels, Form, Input, Pixels, Samples};
+use crate::model::input::{CanvasSize, Channels, Form, Input, Pixels, Resize, Samples};
 use crate::model::nms;
 use crate::model::signature::Signature;
 use crate::tensor::{DType, show_shape};
@@ -44,11 +44,23 @@ const GRIDS: [&[u32]; 2] = [&[8, 16, 32], &[8, 16, 32, 64]];
 /// Columns of a row with a box, a score and a class.
 const LISTED: usize = 6;
 
+const NEEDS: &str = "YOLO needs one input float32 [1, 3, H, W] or [1, H, W, 3] of a fixed size and one output float32: \
+                     [1, 4 + classes, N], [1, 3 * N, 5 + classes] or, suppressed, [1, R, 6], N being the cells of \
+                     the strides 8, 16, 32 (and 64)";
+
 #[derive(Debug)]
 struct Yolo {
     output: String,
     canvas: Size,
     head: Head,
+}
+
+/// The exports that can be named, where shapes alone do not tell them apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Export {
+    V8,
+    V5,
+    Suppressed,
 }
 
 /// What the output holds.
@@ -66,9 +78,18 @@ enum Head {
 
 /// Reads the signature, or says what it lacks.
 pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
-    const NEEDS: &str = "YOLO needs one input float32 [1, 3, H, W] or [1, H, W, 3] of a fixed size and one output float32: \
-                         [1, 4 + classes, N], [1, 3 * N, 5 + classes] or, suppressed, [1, R, 6], N being the cells of \
-                         the strides 8, 16, 32 (and 64)";
+    understand(signature, guess)
+}
+
+/// Reads a signature that is known to be of this export, whatever else it looks like.
+pub(super) fn assume(signature: &Signature, export: Export) -> Result<Adapter, String> {
+    understand(signature, |canvas, axes| export.head(canvas, axes))
+}
+
+fn understand(
+    signature: &Signature,
+    head: impl Fn(Size, [Option<usize>; 2]) -> Result<Head, &'static str>,
+) -> Result<Adapter, String> {
     let understood = only_input(signature).zip(only_output(signature)).and_then(|((key, spec), (output, columns))| {
         let (layout, canvas) = fixed_picture(spec)?;
         Some((key, layout, canvas, output, columns))
@@ -80,6 +101,7 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
         samples: Samples::F32 { mean: [0.0; 3], std: [255.0; 3] },
         layout,
         channels: Channels::Rgb,
+        resize: Resize::LETTERBOX,
         pad: [PAD; 3],
     });
     let (kind, classes) = match head {
@@ -92,6 +114,7 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
         input: Input { key: key.to_owned(), form },
         outputs: vec![output.to_owned()],
         classes,
+        class_offset: None,
         reader: Box::new(Yolo { output: output.to_owned(), canvas, head }),
     })
 }
@@ -106,12 +129,14 @@ fn only_output(signature: &Signature) -> Option<(&str, [Option<usize>; 2])> {
     }
 }
 
+/// How many cells the grids of these strides have together.
+fn cells(canvas: Size, strides: &[u32]) -> usize {
+    strides.iter().map(|&stride| cell_count(canvas, stride)).sum()
+}
+
 /// What an output with these axes holds; what speaks against it where it is none of ours.
-fn head(canvas: Size, axes: [Option<usize>; 2]) -> Result<Head, &'static str> {
-    let grid = |side: usize, anchors: usize| {
-        let cells = |strides: &[u32]| strides.iter().map(|&stride| cell_count(canvas, stride)).sum::<usize>();
-        GRIDS.iter().any(|strides| anchors * cells(strides) == side)
-    };
+fn guess(canvas: Size, axes: [Option<usize>; 2]) -> Result<Head, &'static str> {
+    let grid = |side: usize, anchors: usize| GRIDS.iter().any(|strides| anchors * cells(canvas, strides) == side);
     match axes {
         [Some(columns @ 5..), Some(rows)] if grid(rows, 1) => Ok(Head::Planes { classes: columns - 4, rows }),
         [Some(rows), Some(COCO_COLUMNS)] if grid(rows, 1) => Ok(Head::Rows { classes: COCO_COLUMNS - 4, rows }),
@@ -122,6 +147,26 @@ fn head(canvas: Size, axes: [Option<usize>; 2]) -> Result<Head, &'static str> {
         ),
         [_, Some(LISTED)] => Ok(Head::Listed),
         _ => Err(""),
+    }
+}
+
+impl Export {
+    /// What an output of this export holds. Rows that the signature leaves open are those of the P5 models.
+    fn head(self, canvas: Size, axes: [Option<usize>; 2]) -> Result<Head, &'static str> {
+        let [p5, p6] = GRIDS.map(|strides| cells(canvas, strides));
+        match (self, axes) {
+            (Self::V8, [Some(columns @ 5..), rows]) if rows.is_none_or(|rows| rows == p5 || rows == p6) => {
+                Ok(Head::Planes { classes: columns - 4, rows: rows.unwrap_or(p5) })
+            }
+            (Self::V8, [rows, Some(columns @ 5..)]) if rows.is_none_or(|rows| rows == p5 || rows == p6) => {
+                Ok(Head::Rows { classes: columns - 4, rows: rows.unwrap_or(p5) })
+            }
+            (Self::V5, [rows, Some(columns @ 6..)]) if rows.is_none_or(|rows| rows == 3 * p5 || rows == 3 * p6) => {
+                Ok(Head::Objectness { classes: columns - 5, rows: rows.unwrap_or(3 * p5) })
+            }
+            (Self::Suppressed, [_, Some(LISTED)]) => Ok(Head::Listed),
+            _ => Err(""),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::model::adapter::{
     Adapter, Candidate, Class, Outputs, Reader, STRIDES, around, best_class, cell_count, cells, fixed_picture,
     only_input, yolo,
 };
-use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Samples};
+use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Resize, Samples};
 use crate::model::nms;
 use crate::model::signature::Signature;
 
@@ -20,6 +20,9 @@ const PAD: u8 = 114;
 const IOU: f32 = 0.45;
 /// Columns before the classes: x, y, width, height, objectness.
 const BEFORE_CLASSES: usize = 5;
+
+const NEEDS: &str = "YOLOX needs one input float32 [1, 3, H, W] of a fixed size and one output [1, N, 5 + classes], N being \
+                     the cells of the strides 8, 16 and 32 together.";
 
 #[derive(Debug)]
 struct YoloX {
@@ -31,8 +34,14 @@ struct YoloX {
 
 /// Reads the signature, or says what it lacks.
 pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
-    const NEEDS: &str = "YOLOX needs one input float32 [1, 3, H, W] and one output [1, N, 5 + classes], N being the cells \
-                         of the strides 8, 16 and 32 together.";
+    let is_other = |adapter: &Adapter| adapter.classes == Some(yolo::COCO_COLUMNS - BEFORE_CLASSES);
+    // Open rows are as well those of a model that has suppressed itself.
+    let is_open = signature.outputs.values().any(|spec| !matches!(spec.axes.as_deref(), Some([_, Some(_), _])));
+    understand(signature).filter(|adapter| !is_open && !is_other(adapter)).ok_or_else(|| NEEDS.to_owned())
+}
+
+/// Reads a signature that is known to be YOLOX's, whatever else it looks like.
+pub(super) fn assume(signature: &Signature) -> Result<Adapter, String> {
     understand(signature).ok_or_else(|| NEEDS.to_owned())
 }
 
@@ -41,9 +50,11 @@ fn understand(signature: &Signature) -> Option<Adapter> {
     let (Layout::Nchw, canvas) = fixed_picture(spec)? else { return None };
     let mut outputs = signature.outputs.iter();
     let (Some((output, spec)), None) = (outputs.next(), outputs.next()) else { return None };
-    let &[_, Some(rows), Some(columns)] = spec.axes.as_deref()? else { return None };
+    let &[_, rows, Some(columns)] = spec.axes.as_deref()? else { return None };
     let expected: usize = STRIDES.iter().map(|&stride| cell_count(canvas, stride)).sum();
-    if rows != expected || columns <= BEFORE_CLASSES || columns == yolo::COCO_COLUMNS {
+    // An export of open size leaves its rows open as well.
+    let rows = rows.unwrap_or(expected);
+    if rows != expected || columns <= BEFORE_CLASSES {
         return None;
     }
     let form = Form::Pixels(Pixels {
@@ -51,6 +62,7 @@ fn understand(signature: &Signature) -> Option<Adapter> {
         samples: Samples::PLAIN_F32,
         layout: Layout::Nchw,
         channels: Channels::Bgr,
+        resize: Resize::LETTERBOX,
         pad: [PAD; 3],
     });
     let classes = columns - BEFORE_CLASSES;
@@ -59,6 +71,7 @@ fn understand(signature: &Signature) -> Option<Adapter> {
         input: Input { key: key.to_owned(), form },
         outputs: vec![output.clone()],
         classes: Some(classes),
+        class_offset: None,
         reader: Box::new(YoloX { output: output.clone(), canvas, rows, classes }),
     })
 }

@@ -11,7 +11,7 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use spotter::access::Access;
 use spotter::app::{self, Listening};
-use spotter::config::Settings;
+use spotter::config::{self, Settings};
 use spotter::service::Service;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -38,6 +38,13 @@ impl Spotter {
         let line = std::iter::once(&"spotter").chain(flags);
         let settings = CommandLine::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).settings;
         Self::listen(app::build(&settings).unwrap(), &settings).await
+    }
+
+    /// With the models of a configuration file.
+    pub async fn configured(file: &std::path::Path) -> Self {
+        let mut settings = CommandLine::try_parse_from(["spotter"]).unwrap_or_else(|error| panic!("{error}")).settings;
+        settings.declared = config::reread(file).unwrap_or_else(|mistakes| panic!("{mistakes}")).models;
+        Self::run(app::build(&settings).unwrap()).await
     }
 
     /// With parts of the test's own.

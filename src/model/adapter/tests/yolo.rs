@@ -131,6 +131,7 @@ fn the_picture_is_rgb_from_zero_to_one_on_grey() {
             samples: Samples::F32 { mean: [0.0; 3], std: [255.0; 3] },
             layout,
             channels: Channels::Rgb,
+            resize: Resize::LETTERBOX,
             pad: [114; 3],
         };
         assert_eq!(adapter.input.form, Form::Pixels(expected));
