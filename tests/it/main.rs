@@ -13,6 +13,7 @@ mod grpc;
 mod headers;
 mod models;
 mod openapi;
+mod options;
 mod page;
 mod problems;
 mod readme;
