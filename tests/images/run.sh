@@ -115,7 +115,7 @@ build bud --quiet --format docker --pull-never --layers=false \
 
 say "building the model image"
 models=$work/models
-rm -rf "$models"
+rm -rf "$models" "$work/saved-models"
 mkdir -p "$models"
 (cd "$root/tests/e2e" && TF_CPP_MIN_LOG_LEVEL=2 "$venv/bin/python" -m peer.saved_models "$work/saved-models" >/dev/null)
 cp -r "$work/saved-models/image_tensor/1" "$models/1"
