@@ -41,14 +41,15 @@ const webcam = new Webcam(stage.video);
 
 async function open(file) {
   leaveWebcam();
-  begin();
-  let opened;
+  const signal = begin();
   try {
-    opened = await Photo.open(file);
+    const opened = await Photo.open(file);
+    // Large photos take a moment to open; the one that was given last wins.
+    if (signal.aborted) opened.close();
+    else await look(opened);
   } catch (error) {
-    return fail(error);
+    if (!signal.aborted) fail(error);
   }
-  await look(opened);
 }
 
 /** Starts over with another photo. */
@@ -103,6 +104,7 @@ async function showAsTheServerSees(shown, signal) {
   // A least score of 1 leaves the picture without boxes.
   const path = request.path({ ...models.choice, minScore: 1, maxDetections: 1 });
   await shown.showAs(await api.upright(path, shown.file, signal));
+  if (signal.aborted) return;
   shown.note = 'photo.of_server';
   stage.showPhoto(shown);
   $('drop').hidden = true;
@@ -111,8 +113,10 @@ async function showAsTheServerSees(shown, signal) {
 
 /** Makes another photo of the current one in the browser, and looks at that. */
 async function lookAt(made) {
+  const before = photo;
   const next = await made.catch(() => null);
-  if (next) await look(next);
+  if (photo !== before) next?.close();
+  else if (next) await look(next);
   else fail(Problem.own('NO_SHRINKING'));
 }
 
@@ -175,11 +179,13 @@ $('forget-key').addEventListener('click', () => {
 
 async function enterWebcam(deviceId) {
   begin();
+  setBusy(false);
   announce(t('webcam.starting'));
+  lastFrame = null;
   try {
     await webcam.start(deviceId);
     photo?.close();
-    [photo, answer, lastFrame] = [null, null, null];
+    [photo, answer] = [null, null];
     filter.hidden.clear();
     list.reset();
     stage.clear();
@@ -192,6 +198,7 @@ async function enterWebcam(deviceId) {
     render();
     await webcam.run({ size: () => models.usefulSize, detect: ask, onAnswer: onFrame });
   } catch (error) {
+    if (error.name === 'AbortError') return; // something else was chosen meanwhile
     leaveWebcam();
     fail(error);
   }
@@ -212,8 +219,8 @@ async function leaveWebcam() {
   render();
   const frame = lastFrame;
   if (!frame) {
-    $('shown').hidden = true;
-    $('drop').hidden = false;
+    $('shown').hidden = !photo;
+    $('drop').hidden = Boolean(photo);
     return;
   }
   const kept = await Photo.open(frame);
@@ -245,6 +252,8 @@ function render() {
   const live = webcam.isRunning;
   $('pick').textContent = photo || live ? t('pick.other') : t('pick');
   $('webcam').textContent = live ? t('webcam.stop') : t('webcam.start');
+  $('pick').classList.toggle('primary', !live);
+  $('webcam').classList.toggle('primary', live);
   $('live').hidden = !live;
   $('camera').hidden = !live || $('camera-choice').options.length < 2;
   $('download').hidden = !photo || !answer;
@@ -318,6 +327,7 @@ function renderWords(shown) {
   $('curl-key').hidden = !key.current();
   if (!answer) return;
   const asked = { ...models.choice, ...filter.options(answer) };
+  $('curl-more').textContent = photo ? t('curl.more') : t('curl.more.frame');
   $('curl').textContent = request.curl(photo?.file ?? lastFrame, asked, Boolean(key.current()));
   $('json').textContent = json(answer, shown);
 }

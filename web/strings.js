@@ -77,6 +77,7 @@ export const STRINGS = {
 
   'curl': { en: 'This request as curl', ja: 'このリクエスト（curl）' },
   'curl.more': { en: 'Answers exactly what is listed. Run it in the folder of the photo.', ja: '一覧と同じ結果が返ります。写真のあるフォルダーで実行してください。' },
+  'curl.more.frame': { en: 'For a frame saved as webcam.jpg.', ja: 'webcam.jpg として保存したフレームの場合です。' },
   'curl.key': { en: 'SPOTTER_KEY holds your API key.', ja: 'SPOTTER_KEY に API キーを入れておきます。' },
   'json': { en: 'The answer as JSON', ja: '応答（JSON）' },
   'copy': { en: 'Copy', ja: 'コピー' },

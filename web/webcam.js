@@ -21,7 +21,7 @@ export class Webcam {
     return this.#stop !== null;
   }
 
-  /** Takes the camera and shows it. */
+  /** Takes the camera and shows it; an AbortError where it was stopped meanwhile. */
   async start(deviceId) {
     if (!navigator.mediaDevices?.getUserMedia) throw Problem.own('CAMERA_NEEDS_HTTPS');
     this.stop();
@@ -30,11 +30,14 @@ export class Webcam {
     const which = deviceId ? { deviceId: { exact: deviceId } } : { facingMode: 'environment' };
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ video: { ...which, width: { ideal: 1280 } }, audio: false });
-      stop.signal.addEventListener('abort', () => stream.getTracks().forEach((track) => track.stop()));
-      if (stop.signal.aborted) stream.getTracks().forEach((track) => track.stop());
+      const release = () => stream.getTracks().forEach((track) => track.stop());
+      stop.signal.addEventListener('abort', release);
+      if (stop.signal.aborted) release();
+      stop.signal.throwIfAborted();
       this.#video.srcObject = stream;
       await this.#video.play();
     } catch (error) {
+      stop.signal.throwIfAborted();
       this.stop();
       throw refusal(error);
     }

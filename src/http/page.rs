@@ -58,6 +58,9 @@ pub(super) const POLICY: HeaderValue = HeaderValue::from_static(
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
 );
 
+/// For `X-Content-Type-Options`: a file is what its type says, and never run as something else.
+pub(super) const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
+
 /// The page.
 pub(super) async fn page(headers: HeaderMap) -> Response {
     let mut response = PAGE.answer(&headers);
@@ -89,7 +92,7 @@ impl Asset {
         let headers = response.headers_mut();
         headers.insert(header::ETAG, HeaderValue::from_str(&tag).expect("hexadecimal digits in quotes"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         response
     }

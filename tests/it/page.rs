@@ -62,3 +62,17 @@ async fn files_have_their_types_and_others_are_not_there() {
         problem(spotter.get(path), 404, "NOT_FOUND").await;
     }
 }
+
+#[tokio::test]
+async fn the_page_of_a_problem_looks_like_the_page_and_explains() {
+    let spotter = Spotter::start(&[]).await;
+    let page = spotter.get("/problems/image-too-large").send().await.unwrap();
+    assert_eq!(page.status(), StatusCode::OK);
+    assert_eq!(header(&page, CONTENT_TYPE), "text/html; charset=utf-8");
+    assert!(header(&page, CONTENT_SECURITY_POLICY).contains("style-src 'self'"));
+    let html = page.text().await.unwrap();
+    for text in ["<h1>Too many pixels</h1>", "IMAGE_TOO_LARGE", "413", "--max-image-pixels", "../web/style.css"] {
+        assert!(html.contains(text), "{text} in {html}");
+    }
+    assert!(!html.contains("<style"), "the policy allows none");
+}
