@@ -16,14 +16,16 @@ use crate::admission::Admission;
 use crate::backend::embedded::{Embedded, LoadError};
 use crate::backend::serving::{Address, Serving};
 use crate::backend::{Backend, Call};
+use crate::background::Background;
 use crate::config::{Labels, ModelSettings, Runs, Settings};
 use crate::deadline::Deadline;
 use crate::detect::{Catalog, Model, Pipeline, Profile};
 use crate::http;
-use crate::http::server::{Bounds, Server};
+use crate::http::server::{Bounds, Identity, Server, TlsError};
 use crate::lifecycle::{Lifecycle, Phase, Shutdown};
 use crate::model::labels::{self, LabelMap};
 use crate::model::version::VersionChoice;
+use crate::reload::Reloads;
 use crate::request_id::RequestId;
 use crate::service::Service;
 use crate::workers::Workers;
@@ -66,9 +68,15 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error("--tls-certificate, --tls-key")]
+    Tls(#[source] TlsError),
     /// The server stopped with an error.
     #[error("the server failed")]
     Serve(#[source] io::Error),
+    /// A part of the service that runs all the time does so no longer.
+    #[error("the task '{0}' broke, and the service with it; the log says how")]
+    Crashed(&'static str),
 }
 
 /// Puts the service together. Must be called inside a tokio runtime; connects to nothing yet.
@@ -86,7 +94,9 @@ pub fn build(settings: &Settings) -> Result<Service, StartError> {
         catalog: catalog(settings, &workers)?,
         pipeline,
         request_timeout: settings.request_timeout(),
+        arriving: settings.arriving(),
         lifecycle: Lifecycle::new(),
+        background: Background::default(),
         access: access(settings)?,
     })
 }
@@ -175,11 +185,48 @@ fn profile(settings: &Settings, model: &ModelSettings) -> Result<Profile, StartE
     })
 }
 
+/// Who the service is to its clients, where it speaks TLS.
+///
+/// # Errors
+/// When the certificate or its key cannot be used.
+pub fn identity(settings: &Settings) -> Result<Option<Arc<Identity>>, StartError> {
+    let (Some(certificate), Some(key)) = (&settings.tls_certificate, &settings.tls_key) else { return Ok(None) };
+    Ok(Some(Arc::new(Identity::load(certificate, key).map_err(StartError::Tls)?)))
+}
+
+/// What SIGHUP reads again.
+pub fn reloads(settings: &Settings, service: &Arc<Service>, identity: Option<&Arc<Identity>>) -> Reloads {
+    let mut reloads = Reloads::default();
+    let mut maps = Vec::new();
+    for (model, declared) in service.catalog.iter().zip(settings.models()) {
+        if let Some(Labels::File(path)) = declared.labels.or_else(|| settings.labels.clone()) {
+            maps.push((Arc::clone(model), path));
+        }
+    }
+    if !maps.is_empty() {
+        reloads.add("label maps", move || {
+            let read = maps.iter().map(|(_, path)| LabelMap::load(path)).collect::<Result<Vec<_>, _>>()?;
+            maps.iter().zip(read).for_each(|((model, _), labels)| model.relabel(labels));
+            Ok::<_, labels::LoadError>(())
+        });
+    }
+    if let Some(keys) = &service.access.keys {
+        let keys = Arc::clone(keys);
+        reloads.add("keys", move || keys.reload().map(drop));
+    }
+    if let Some(identity) = identity {
+        let identity = Arc::clone(identity);
+        reloads.add("certificate and key", move || identity.reload());
+    }
+    reloads
+}
+
 /// A service that listens, ready to run.
 pub struct Listening {
     listener: TcpListener,
     service: Arc<Service>,
     bounds: Bounds,
+    identity: Option<Arc<Identity>>,
     address: SocketAddr,
 }
 
@@ -192,7 +239,14 @@ impl Listening {
         let refused = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, service: Arc::new(service), bounds, address })
+        Ok(Self { listener, service: Arc::new(service), bounds, identity: None, address })
+    }
+
+    /// Speaks TLS, where there is an identity.
+    #[must_use]
+    pub fn as_identity(mut self, identity: Option<Arc<Identity>>) -> Self {
+        self.identity = identity;
+        self
     }
 
     /// Where it listens.
@@ -206,9 +260,13 @@ impl Listening {
     }
 
     /// Answers requests until `stop` completes, and goes through the last phases then.
-    pub async fn serve(self, stop: impl Future<Output = ()>, shutdown: Shutdown) {
+    ///
+    /// # Errors
+    /// When a task in the background breaks.
+    pub async fn serve(self, stop: impl Future<Output = ()>, shutdown: Shutdown) -> Result<(), StartError> {
         let lifecycle = self.service.lifecycle.clone();
-        let server = Server::new(http::router(self.service), self.bounds, lifecycle.clone());
+        let background = self.service.background.clone();
+        let server = Server::new(http::router(self.service), self.bounds, self.identity.as_ref(), lifecycle.clone());
         let end = async {
             stop.await;
             lifecycle.advance(Phase::Draining);
@@ -217,11 +275,13 @@ impl Listening {
             tokio::time::sleep(shutdown.grace).await;
         };
         tokio::select! {
-            () = server.serve(self.listener) => {}
+            () = server.serve(self.listener) => Ok(()),
             () = end => {
                 let grace = shutdown.grace;
                 tracing::warn!(?grace, "connections were still open after the grace and are cut off");
+                Ok(())
             }
+            task = background.crashed() => Err(StartError::Crashed(task)),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The commands. Each is one file; this one reads the command line and turns failures into exit codes.
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -10,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::app::StartError;
 use crate::config::{self, LogFormat, Refused, Settings, Sources};
+use crate::fault::chain;
 
 mod config_command;
 mod detect;
@@ -118,8 +118,11 @@ pub fn run() -> ExitCode {
                 StartError::Labels(_)
                 | StartError::ModelFile { .. }
                 | StartError::Keys(_)
-                | StartError::OpenToAll { .. } => ExitCode::from(USAGE),
-                StartError::BuiltIn(_) | StartError::Listen { .. } | StartError::Serve(_) => ExitCode::FAILURE,
+                | StartError::OpenToAll { .. }
+                | StartError::Tls(_) => ExitCode::from(USAGE),
+                StartError::BuiltIn(_) | StartError::Listen { .. } | StartError::Serve(_) | StartError::Crashed(_) => {
+                    ExitCode::FAILURE
+                }
             }
         }
     }
@@ -165,18 +168,6 @@ fn start_log(settings: &Settings) -> Result<(), Failure> {
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     Ok(())
-}
-
-/// An error and everything behind it: `outer: inner: innermost`.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

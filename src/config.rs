@@ -17,6 +17,7 @@ use ipnet::IpNet;
 
 use crate::access::origin::Origin;
 use crate::access::rate::Rate;
+use crate::arriving::Arriving;
 use crate::backend::embedded::NANODET_G_NAME;
 use crate::backend::serving::{self, Address};
 use crate::detect::{DEFAULT_MAX_DETECTIONS, Defaults};
@@ -250,6 +251,37 @@ pub struct Settings {
     )]
     pub keep_alive_ms: u64,
 
+    /// Longest pause in an upload; the whole of it is bounded by --request-timeout-ms
+    #[arg(
+        long,
+        env = "SPOTTER_UPLOAD_PAUSE_MS",
+        default_value_t = 10_000,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(1..=3_600_000),
+        help_heading = "Clients"
+    )]
+    pub upload_pause_ms: u64,
+
+    /// Most bytes of all uploads that are arriving or waiting to be decoded; further ones are refused
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_UPLOAD_BYTES_IN_FLIGHT",
+        default_value_t = 256 << 20,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u64).range(1..=1 << 40),
+        help_heading = "Limits"
+    )]
+    pub max_upload_bytes_in_flight: u64,
+
+    /// Certificate that clients are shown, in PEM form, with those that lead to its authority behind it; without it the
+    /// service speaks plain HTTP
+    #[arg(long, env = "SPOTTER_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key", help_heading = "Clients")]
+    pub tls_certificate: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM form
+    #[arg(long, env = "SPOTTER_TLS_KEY", value_name = "FILE", requires = "tls_certificate", help_heading = "Clients")]
+    pub tls_key: Option<PathBuf>,
+
     /// Requests at once on one HTTP/2 connection
     #[arg(
         long,
@@ -387,6 +419,11 @@ impl Settings {
             request_time: self.request_timeout(),
             streams: self.max_streams,
         }
+    }
+
+    /// What bounds the bodies of all requests.
+    pub fn arriving(&self) -> Arriving {
+        Arriving::new(self.max_upload_bytes_in_flight, Duration::from_millis(self.upload_pause_ms))
     }
 
     /// How the service ends.

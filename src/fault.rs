@@ -159,7 +159,7 @@ impl Code {
                 "UPLOAD_TIMEOUT",
                 408,
                 "The upload took too long",
-                "The body did not arrive before the request's deadline. Send a smaller photo or raise --request-timeout-ms.",
+                "The body paused for longer than --upload-pause-ms, or did not arrive before the request's deadline. Send a smaller photo, or raise --request-timeout-ms.",
             ),
             Self::PayloadTooLarge => {
                 ("PAYLOAD_TOO_LARGE", 413, "Too many bytes", "Send a smaller file, or raise --max-image-bytes.")
@@ -366,16 +366,7 @@ impl Fault {
 
     /// The private cause with everything behind it, for the log: `outer: inner: innermost`.
     pub fn cause_chain(&self) -> Option<String> {
-        let mut chain = String::new();
-        let mut next = self.source();
-        while let Some(error) = next {
-            if !chain.is_empty() {
-                chain.push_str(": ");
-            }
-            chain.push_str(&error.to_string());
-            next = error.source();
-        }
-        (!chain.is_empty()).then_some(chain)
+        self.source().map(chain)
     }
 }
 
@@ -389,6 +380,18 @@ impl Error for Fault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
     }
+}
+
+/// An error and everything behind it: `outer: inner: innermost`.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let service = Arc::new(app::build(&arguments.settings)?);
     let model = Arc::clone(service.catalog.default_model());
     let wanted =
-        Wanted::read(&arguments.params(), model.profile().defaults, model.labels()).map_err(|fault| say(&fault))?;
+        Wanted::read(&arguments.params(), model.profile().defaults, &model.labels()).map_err(|fault| say(&fault))?;
     let several = arguments.photos.len() > 1;
     let targets = Targets::of(arguments);
     if let Targets::Folder { folder, .. } = &targets {

@@ -13,9 +13,11 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
     app::check_exposure(settings)?;
     open_files::allow_for(settings.max_connections);
     let service = app::build(settings)?;
-    let listening = Listening::bind(service, settings.bounds(), settings.listen).await?;
+    let identity = app::identity(settings)?;
+    let listening = Listening::bind(service, settings.bounds(), settings.listen).await?.as_identity(identity.clone());
     let model = listening.service().catalog.default_model();
-    let url = format!("http://{}", reachable(listening.address()));
+    let scheme = if identity.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", reachable(listening.address()));
     print::line(format_args!(
         "spotter {} finds objects with {}, run by {}",
         env!("CARGO_PKG_VERSION"),
@@ -27,10 +29,19 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
     let key = if listening.service().access.keys.is_some() { " -H \"X-API-Key: $KEY\"" } else { "" };
     print::line(format_args!("  try it         curl -s {url}/example.jpg | curl{key} -F image=@- {url}/v1/detect"));
 
+    let background = listening.service().background.clone();
     if let Some(keys) = &listening.service().access.keys {
-        tokio::spawn(Arc::clone(keys).watch());
+        background.spawn("keys", Arc::clone(keys).watch());
     }
-    tokio::spawn(app::warm_up(Arc::clone(listening.service())));
+    background.spawn("warm-up", app::warm_up(Arc::clone(listening.service())));
+    let reloads = Arc::new(app::reloads(settings, listening.service(), identity.as_ref()));
+    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Serve)?;
+    background.spawn("reload", async move {
+        while hangup.recv().await.is_some() {
+            let reloads = Arc::clone(&reloads);
+            tokio::task::spawn_blocking(move || reloads.run()).await.expect("nothing that is read again panics");
+        }
+    });
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Serve)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Serve)?;
     let stop = async move {
@@ -47,8 +58,7 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
             std::process::exit(1);
         });
     };
-    listening.serve(stop, settings.shutdown()).await;
-    Ok(())
+    Ok(listening.serve(stop, settings.shutdown()).await?)
 }
 
 /// The address to write into a URL: "every address" is reached at loopback.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -104,6 +104,7 @@ pub const DEFAULT_MAX_SIDE: u32 = 1024;
 pub struct Model {
     profile: Profile,
     backend: Arc<dyn Backend>,
+    labels: RwLock<LabelMap>,
     places: Option<Admission>,
     known: Mutex<Known>,
 }
@@ -143,7 +144,8 @@ impl Model {
     pub fn new(profile: Profile, backend: Arc<dyn Backend>) -> Self {
         // Pixels are the service's to count.
         let places = profile.max_in_flight.map(|photos| Admission::new(photos.get(), u64::MAX));
-        Self { profile, backend, places, known: Mutex::default() }
+        let labels = RwLock::new(profile.labels.clone());
+        Self { profile, backend, labels, places, known: Mutex::default() }
     }
 
     /// What clients call it.
@@ -152,11 +154,16 @@ impl Model {
     }
 
     /// What its classes are called.
-    pub fn labels(&self) -> &LabelMap {
-        &self.profile.labels
+    pub fn labels(&self) -> LabelMap {
+        self.labels.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What is said of it.
+    /// Calls its classes otherwise from now on.
+    pub fn relabel(&self, labels: LabelMap) {
+        *self.labels.write().unwrap_or_else(PoisonError::into_inner) = labels;
+    }
+
+    /// What was said of it at the start.
     pub fn profile(&self) -> &Profile {
         &self.profile
     }

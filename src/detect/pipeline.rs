@@ -180,7 +180,7 @@ impl Pipeline {
         };
 
         let version = resolved.version;
-        let labels = model.labels().clone();
+        let labels = model.labels();
         let (tiles, policy) = (letterboxes.len() - 1, options.orientation);
         let interpret = move || {
             let lowest = options.lowest_score();

@@ -46,7 +46,7 @@ impl Detector {
     ) -> Result<v1::DetectResponse, Fault> {
         let Service { pipeline, .. } = self.service();
         let model = self.model(choice)?;
-        let (defaults, labels) = (model.profile().defaults, model.labels().clone());
+        let (defaults, labels) = (model.profile().defaults, model.labels());
         let read = move || Wanted::read(&params, defaults, &labels);
         let wanted = pipeline.workers.run(call.deadline, read).await?;
         let normalized = wanted.options.normalized;

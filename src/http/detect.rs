@@ -88,14 +88,14 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
     let form = Answer::negotiate(request.headers());
     let pipeline = &service.pipeline;
     // The upload is read before anything is refused: a client that is still sending would see a reset, not the answer.
-    let upload = Upload::receive(request, &pipeline.limits, &pipeline.workers, &call).await?;
+    let upload = Upload::receive(request, &pipeline.limits, &service.arriving, &pipeline.workers, &call).await?;
     let form = form?;
     let model: &Model = match name {
         Some(name) => service.catalog.find(name)?,
         None => service.catalog.default_model(),
     };
     let Upload { image, params } = upload;
-    let (defaults, labels) = (model.profile().defaults, model.labels().clone());
+    let (defaults, labels) = (model.profile().defaults, model.labels());
     let wanted = pipeline.workers.run(call.deadline, move || Wanted::read(&params, defaults, &labels)).await?;
     let normalized = wanted.options.normalized;
     let keep = match form {

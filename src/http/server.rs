@@ -12,6 +12,7 @@ use axum::Router;
 use futures::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::fault::{Code, Fault};
 use crate::lifecycle::{Lifecycle, Phase};
@@ -21,10 +22,12 @@ mod connections;
 mod exchange;
 mod pulse;
 mod refusal;
+mod tls;
 mod wire;
 
 use connection::Connection;
 use connections::Connections;
+pub use tls::{Identity, TlsError};
 
 /// Rest after a connection could not be taken for want of file descriptors or memory: without one the loop would spin.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -55,6 +58,7 @@ struct Shared {
     bounds: Bounds,
     router: Router,
     lifecycle: Lifecycle,
+    tls: Option<TlsAcceptor>,
 }
 
 /// A listener with what it serves.
@@ -64,10 +68,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves these routes within these bounds.
-    pub fn new(router: Router, bounds: Bounds, lifecycle: Lifecycle) -> Self {
+    /// Serves these routes within these bounds, over TLS where there is an identity.
+    pub fn new(router: Router, bounds: Bounds, identity: Option<&Arc<Identity>>, lifecycle: Lifecycle) -> Self {
+        let tls = identity.map(Identity::acceptor);
         let connections = Connections::new(bounds.connections);
-        Self { shared: Arc::new(Shared { bounds, router, lifecycle }), connections: Arc::new(connections) }
+        Self { shared: Arc::new(Shared { bounds, router, lifecycle, tls }), connections: Arc::new(connections) }
     }
 
     /// Takes connections until the service stops, and waits until the last has ended. Those that are left when the future
@@ -103,11 +108,10 @@ impl Server {
             tasks.spawn(connection.serve(place));
             return;
         }
-        self.connections.make_room();
         let Some(waiting) = self.connections.wait(MAX_REFUSED) else { return };
         let connections = Arc::clone(&self.connections);
         tasks.spawn(async move {
-            let place = tokio::time::timeout(ROOM_TIME, connections.enter_when_free(connection.pulse())).await;
+            let place = tokio::time::timeout(ROOM_TIME, connections.enter_for_another(connection.pulse())).await;
             match place {
                 Ok(place) => {
                     drop(waiting);

@@ -20,6 +20,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::arriving::{Arriving, Room};
 use crate::backend::Call;
 use crate::deadline::Deadline;
 use crate::detect::{NAMES, Param};
@@ -61,10 +62,11 @@ impl Upload {
     /// Reads the whole request.
     ///
     /// # Errors
-    /// `UNSUPPORTED_MEDIA_TYPE`, `PAYLOAD_TOO_LARGE`, `UPLOAD_TIMEOUT`, `MISSING_IMAGE`, or what is wrong in the form.
+    /// `UNSUPPORTED_MEDIA_TYPE`, `PAYLOAD_TOO_LARGE`, `UPLOAD_TIMEOUT`, `OVERLOADED`, `MISSING_IMAGE`, or what is wrong in the form.
     pub(super) async fn receive(
         request: Request,
         limits: &Limits,
+        arriving: &Arriving,
         workers: &Workers,
         call: &Call,
     ) -> Result<Self, Fault> {
@@ -78,7 +80,9 @@ impl Upload {
             }
         };
         let mut params = query(parts.uri.query().unwrap_or_default());
-        let bytes = read(body, &parts.headers, form.limit(limits), limits, call.deadline).await?;
+        let mut room = arriving.begin();
+        let patience = Patience { deadline: call.deadline, pause: arriving.pause() };
+        let bytes = read(body, &parts.headers, form.limit(limits), limits, &mut room, patience).await?;
         let (image, more) = match form {
             Form::Raw => (bytes, Vec::new()),
             // Text is a form of some other kind; anything else is a file, and is named by what it is.
@@ -93,7 +97,7 @@ impl Upload {
         let is_in_query = |name: &str| params.iter().any(|param| param.name() == name && !param.is_absent());
         let more: Vec<_> = more.into_iter().filter(|param| !is_in_query(param.name())).collect();
         params.extend(more);
-        Ok(Self { image, params })
+        Ok(Self { image: room.hold(image), params })
     }
 }
 
@@ -142,14 +146,36 @@ fn query(text: &str) -> Vec<Param> {
     form_urlencoded::parse(text.as_bytes()).map(|(name, value)| Param::text(name, value)).collect()
 }
 
+/// How long a body is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// For the whole of it.
+    deadline: Deadline,
+    /// For the next piece.
+    pause: Duration,
+}
+
+impl Patience {
+    fn lost_at(self, bytes: usize) -> Fault {
+        let detail = if self.deadline.passed() {
+            format!("The upload stopped at {bytes} bytes and did not finish before the request's deadline.")
+        } else {
+            format!("The upload stopped at {bytes} bytes, and nothing came for {} ms.", self.pause.as_millis())
+        };
+        Fault::new(Code::UploadTimeout, detail)
+    }
+}
+
 /// The body in one piece, no longer than the limit.
 async fn read(
     mut body: Body,
     headers: &HeaderMap,
     limit: usize,
     limits: &Limits,
-    deadline: Deadline,
+    room: &mut Room,
+    patience: Patience,
 ) -> Result<Bytes, Fault> {
+    let deadline = patience.deadline;
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if let Some(declared) = declared.filter(|&declared| declared > limit as u64) {
         drain(&mut body, headers, 0, deadline).await;
@@ -159,14 +185,8 @@ async fn read(
     let mut bytes = BytesMut::new();
     let mut stream = body.into_data_stream();
     loop {
-        let chunk = deadline.bound(stream.next()).await.map_err(|_| {
-            let detail = format!(
-                "The upload stopped at {} bytes and did not finish before the request's deadline.",
-                bytes.len()
-            );
-            Fault::new(Code::UploadTimeout, detail)
-        })?;
-        match chunk {
+        let chunk = deadline.at_most(patience.pause).bound(stream.next()).await;
+        match chunk.map_err(|_| patience.lost_at(bytes.len()))? {
             None => return Ok(bytes.freeze()),
             Some(Ok(chunk)) if bytes.len() + chunk.len() > limit => {
                 let seen = bytes.len() + chunk.len();
@@ -174,12 +194,19 @@ async fn read(
                 drain(&mut Body::from_stream(stream), headers, seen, deadline).await;
                 return Err(too_large(&format!("more than {limit} bytes"), limits));
             }
-            Some(Ok(chunk)) if bytes.is_empty() => {
-                let expected = declared.map_or(chunk.len(), |declared| (declared as usize).min(1 << 20));
-                bytes.reserve(expected.max(chunk.len()));
+            Some(Ok(chunk)) => {
+                if let Err(fault) = room.take(chunk.len()) {
+                    let seen = bytes.len() + chunk.len();
+                    drop(bytes);
+                    drain(&mut Body::from_stream(stream), headers, seen, deadline).await;
+                    return Err(fault);
+                }
+                if bytes.is_empty() {
+                    let expected = declared.map_or(chunk.len(), |declared| (declared as usize).min(1 << 20));
+                    bytes.reserve(expected.max(chunk.len()));
+                }
                 bytes.extend_from_slice(&chunk);
             }
-            Some(Ok(chunk)) => bytes.extend_from_slice(&chunk),
             Some(Err(error)) => {
                 return Err(Fault::new(Code::InvalidRequest, "The body could not be read to its end.").caused_by(error));
             }

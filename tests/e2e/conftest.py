@@ -76,7 +76,7 @@ def peer(saved_models: Path) -> Iterator[Peer]:
 def spotter(spotter_binary: Path) -> Iterator[StartGateway]:
     """Gateways of one test: `spotter("--serving", url, ...)`."""
     with ExitStack() as stack:
-        yield lambda *flags: stack.enter_context(Gateway(spotter_binary, *flags, logs=LOGS))
+        yield lambda *flags, **options: stack.enter_context(Gateway(spotter_binary, *flags, logs=LOGS, **options))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepares the end-to-end tests: a virtual environment with TensorFlow, the official TensorFlow Serving
-# stubs and the test tools, and Debian's Chromium. Safe to run before every test run: when nothing has
-# changed it only says so.
+# stubs and the test tools, and of Debian a browser, a proxy and tools for load. Safe to run before every
+# test run: when nothing has changed it only says so.
 #
 #   SPOTTER_VENV   where the environment goes (default: target/e2e-venv in the repository)
 #   PYTHON         the interpreter to build it with (default: the first of python3, python3.13, ... that fits)
@@ -77,13 +77,25 @@ else
     make_venv
 fi
 
-if [ -x /usr/bin/chromium ]; then
-    say "/usr/bin/chromium is there"
-elif apt_get; then
-    say "installing Debian's chromium"
-    install_debian chromium
-else
-    fail "/usr/bin/chromium is missing, and installing it takes root: apt-get install chromium"
+# A browser, a proxy, and tools that ask too much: program, package.
+missing=()
+while read -r program package; do
+    if command -v "$program" >/dev/null; then
+        say "$program is there"
+    else
+        missing+=("$package")
+    fi
+done <<'TOOLS'
+chromium chromium
+haproxy haproxy
+slowhttptest slowhttptest
+h2load nghttp2-client
+TOOLS
+
+if [ "${#missing[@]}" -gt 0 ]; then
+    apt_get || fail "missing, and installing it takes root: apt-get install ${missing[*]}"
+    say "installing Debian's ${missing[*]}"
+    install_debian "${missing[@]}"
 fi
 
 say "run the tests with: $venv/bin/python -m pytest $here"

@@ -11,7 +11,7 @@ use crate::support::repo;
 use crate::support::scripted_serving::{Script, ScriptedServing};
 use crate::support::service::{Spotter, until_ready};
 
-fn spotter() -> Command {
+pub fn spotter() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spotter"));
     // A developer's own settings are not the test's.
     let own = std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("SPOTTER_"));
@@ -22,7 +22,7 @@ fn spotter() -> Command {
     command
 }
 
-fn run(arguments: &[&str]) -> Output {
+pub fn run(arguments: &[&str]) -> Output {
     spotter().args(arguments).output().unwrap()
 }
 
@@ -30,7 +30,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
@@ -262,7 +262,15 @@ fn an_onnx_file_of_yolox_type_is_recognised_and_run() {
 }
 
 /// A running `spotter serve`, ended when the test is.
-struct Serving(Child);
+pub struct Serving(pub Child);
+
+impl Serving {
+    /// Sends it a signal: `TERM`, `HUP`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+}
 
 impl Drop for Serving {
     fn drop(&mut self) {
@@ -271,7 +279,7 @@ impl Drop for Serving {
     }
 }
 
-fn serve(arguments: &[&str]) -> (Serving, Vec<String>) {
+pub fn serve(arguments: &[&str]) -> (Serving, Vec<String>) {
     running(spotter().args(arguments))
 }
 
@@ -297,8 +305,7 @@ async fn serve_says_where_it_listens_and_stops_when_told() {
     assert_eq!(answer.status(), 404);
     drop(client);
 
-    let pid = serving.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    serving.signal("TERM");
     assert!(serving.0.wait().unwrap().success());
     let mut log = String::new();
     serving.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();

@@ -14,7 +14,6 @@ use reqwest::multipart::{Form, Part};
 use serde_json::json;
 use spotter::app;
 use spotter::backend::{Backend, Call, Predict, Prediction, Target};
-use spotter::config::Settings;
 use spotter::deadline::Deadline;
 use spotter::detect::{Catalog, Model, Profile};
 use spotter::fault::{Code, Fault};
@@ -22,7 +21,7 @@ use spotter::model::signature::Signature;
 use spotter::model::version::VersionStatus;
 
 use crate::support::photos::photo;
-use crate::support::service::{Spotter, problem, problem_and_headers};
+use crate::support::service::{Spotter, problem, problem_and_headers, settings};
 
 #[tokio::test]
 async fn a_request_without_an_image() {
@@ -178,6 +177,36 @@ async fn an_upload_that_stops() {
     assert!(body["detail"].as_str().unwrap().contains("100 bytes"), "{body}");
 }
 
+#[tokio::test]
+async fn an_upload_that_pauses_too_long_does_not_have_the_whole_time() {
+    let spotter = Spotter::start(&["--upload-pause-ms", "100"]).await;
+    let stalled = stream::once(async { Ok::<_, io::Error>(vec![0; 100]) });
+    let stalled = futures::StreamExt::chain(stalled, stream::pending());
+    let request = spotter.post("/v1/detect").body(reqwest::Body::wrap_stream(stalled));
+    let body = problem(request, 408, "UPLOAD_TIMEOUT").await;
+    assert!(body["detail"].as_str().unwrap().contains("nothing came for 100 ms"), "{body}");
+}
+
+#[tokio::test]
+async fn uploads_are_bounded_by_their_bytes_together() {
+    let photo = photo("chelsea.png");
+    let room = (photo.len() + photo.len() / 2).to_string();
+    let spotter = Spotter::start(&["--max-upload-bytes-in-flight", &room]).await;
+    let (feed, pieces) = tokio::sync::mpsc::unbounded_channel();
+    let pieces = tokio_stream::wrappers::UnboundedReceiverStream::new(pieces);
+    let first = spotter.post("/v1/detect").body(reqwest::Body::wrap_stream(pieces)).send();
+    let first = tokio::spawn(first);
+    feed.send(Ok::<_, io::Error>(photo.slice(..photo.len() - 1))).unwrap();
+    // Until the first one's bytes have arrived there is room.
+    while spotter.upload("/v1/detect", photo.clone()).await.status() == 200 {}
+    let body = problem(spotter.post("/v1/detect").body(photo.clone()), 503, "OVERLOADED").await;
+    assert_eq!(body["max_bytes_in_flight"].to_string(), room);
+    feed.send(Ok(photo.slice(photo.len() - 1..))).unwrap();
+    drop(feed);
+    assert_eq!(first.await.unwrap().unwrap().status(), 200);
+    spotter.detect("/v1/detect", photo).await;
+}
+
 /// A backend with one purpose.
 struct Faulty(Box<dyn Fn() -> Fault + Send + Sync>);
 
@@ -202,15 +231,6 @@ impl Backend for Faulty {
     async fn predict(&self, _: Predict, _: &Call) -> Result<Prediction, Fault> {
         Err((self.0)())
     }
-}
-
-fn settings(flags: &[&str]) -> Settings {
-    #[derive(clap::Parser)]
-    struct CommandLine {
-        #[command(flatten)]
-        settings: Settings,
-    }
-    <CommandLine as clap::Parser>::parse_from(std::iter::once(&"spotter").chain(flags)).settings
 }
 
 async fn faulty(fault: impl Fn() -> Fault + Send + Sync + 'static) -> Spotter {

@@ -1,9 +1,11 @@
 //! One connection, from the first byte to the last.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 
 use super::connections::Place;
 use super::pulse::{Overdue, Pulse};
@@ -42,6 +46,26 @@ pub(super) struct Connection {
     pulse: Arc<Pulse>,
 }
 
+/// What HTTP is spoken over.
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Forgets what the peer has not taken yet. Otherwise the system goes on offering it, connection and all, long after
+    /// this process has closed its end.
+    fn forget(&self);
+}
+
+impl Socket for TcpStream {
+    fn forget(&self) {
+        // If it cannot be done the system gives up by itself one day.
+        let _ = self.set_zero_linger();
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn forget(&self) {
+        self.get_ref().0.forget();
+    }
+}
+
 /// How serving a connection came to its end.
 #[derive(Debug)]
 enum End {
@@ -62,24 +86,38 @@ impl Connection {
         Arc::clone(&self.pulse)
     }
 
-    /// Tells the client why it is not served.
+    /// Tells the client why it is not served. Over TLS that would take a handshake first, which is work.
     pub(super) async fn refuse(self, fault: &Fault) {
-        refusal::send(self.stream, fault).await;
+        if self.shared.tls.is_none() {
+            refusal::send(self.stream, fault).await;
+        }
     }
 
     /// Serves it to its end.
     pub(super) async fn serve(self, place: Place) {
         let Self { stream, peer, shared, pulse } = self;
-        speak(stream, peer, shared, pulse).await;
+        match &shared.tls {
+            None => speak(stream, peer, shared, pulse).await,
+            Some(tls) => {
+                let secured = tokio::select! {
+                    biased;
+                    secured = tls.accept(stream) => secured,
+                    _ = pulse.overdue(&shared.bounds) => return,
+                    () = pulse.asked_to_give_way() => return,
+                    () = shared.lifecycle.reached(Phase::Stopping) => return,
+                };
+                match secured {
+                    Ok(stream) => speak(stream, peer, shared, pulse).await,
+                    Err(error) => tracing::debug!(%peer, %error, "no TLS came about"),
+                }
+            }
+        }
         drop(place);
     }
 }
 
 /// Finds out which HTTP it is, and speaks it.
-async fn speak<I>(mut io: I, peer: SocketAddr, shared: Arc<Shared>, pulse: Arc<Pulse>)
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn speak(mut io: impl Socket, peer: SocketAddr, shared: Arc<Shared>, pulse: Arc<Pulse>) {
     let first = tokio::select! {
         biased;
         first = first_bytes(&mut io, &pulse) => first,
@@ -117,10 +155,7 @@ async fn first_bytes(io: &mut (impl AsyncRead + Unpin), pulse: &Pulse) -> io::Re
     }
 }
 
-async fn http1<I>(io: I, ahead: Bytes, peer: SocketAddr, shared: Arc<Shared>, pulse: Arc<Pulse>)
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn http1(io: impl Socket, ahead: Bytes, peer: SocketAddr, shared: Arc<Shared>, pulse: Arc<Pulse>) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -139,14 +174,12 @@ where
     match (end, withheld) {
         (End::Over, Some(status)) => refusal::send(io, &refusal::fault(status, &shared.bounds)).await,
         (End::LateHead, _) => refusal::send(io, &refusal::late_head(&shared.bounds)).await,
-        (End::Over | End::CutOff, _) => {}
+        (End::CutOff, _) => io.forget(),
+        (End::Over, None) => {}
     }
 }
 
-async fn http2<I>(io: I, ahead: Bytes, peer: SocketAddr, shared: Arc<Shared>, pulse: Arc<Pulse>)
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn http2(io: impl Socket, ahead: Bytes, peer: SocketAddr, shared: Arc<Shared>, pulse: Arc<Pulse>) {
     let mut builder = http2::Builder::new(Streams { longest: shared.bounds.longest_exchange() });
     builder
         .timer(TokioTimer::new())
@@ -196,7 +229,8 @@ where
     }
 }
 
-/// Runs the streams of an HTTP/2 connection, none longer than a request may take and its answer be read.
+/// Runs the streams of an HTTP/2 connection. One in which nothing happens for longer than a request may take and its answer
+/// be read is given up: its client opens no window. (A stream of frames may go on as long as there are frames.)
 #[derive(Debug, Clone)]
 struct Streams {
     longest: Duration,
@@ -207,6 +241,18 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(tokio::time::timeout(self.longest, stream));
+        let longest = self.longest;
+        tokio::spawn(async move {
+            let (mut stream, mut timer) = (pin!(stream), pin!(tokio::time::sleep(longest)));
+            poll_fn(|cx| {
+                if stream.as_mut().poll(cx).is_ready() || timer.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                // It was woken by something other than the timer.
+                timer.as_mut().reset(Instant::now() + longest);
+                timer.as_mut().poll(cx)
+            })
+            .await;
+        });
     }
 }

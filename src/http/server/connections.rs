@@ -1,23 +1,33 @@
 //! How many connections there are, and which gives way when there are too many.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::pulse::Pulse;
 
-/// A hundredth of the connections gives way at a time: they are found by looking at all of them, which is not for every
-/// single newcomer.
+/// Those that give way next are found by looking at all connections, a hundredth of them at a time: not once for every
+/// newcomer.
 const SHARE: usize = 100;
 
 /// The connections that are open.
 pub(super) struct Connections {
     free: Arc<Semaphore>,
-    open: Mutex<HashMap<u64, Arc<Pulse>>>,
+    open: Mutex<Open>,
     next: AtomicU64,
     waiting: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Open {
+    pulses: HashMap<u64, Arc<Pulse>>,
+    /// Those that have been without a request the longest when this was looked up, and since when; the longest last.
+    longest_idle: Vec<(u64, Instant)>,
 }
 
 /// A connection's place, given back when this is dropped.
@@ -46,10 +56,17 @@ impl Connections {
         Some(self.place(permit, pulse))
     }
 
-    /// A place, as soon as one is free.
-    pub(super) async fn enter_when_free(self: &Arc<Self>, pulse: Arc<Pulse>) -> Place {
-        let permit = Arc::clone(&self.free).acquire_owned().await.expect("the semaphore is never closed");
-        self.place(permit, pulse)
+    /// A place that another connection leaves.
+    pub(super) async fn enter_for_another(self: &Arc<Self>, pulse: Arc<Pulse>) -> Place {
+        let mut permit = pin!(Arc::clone(&self.free).acquire_owned());
+        // In line first, or the next to come would take the place that is made.
+        let permit = if let Some(permit) = permit.as_mut().now_or_never() {
+            permit
+        } else {
+            self.make_room();
+            permit.await
+        };
+        self.place(permit.expect("the semaphore is never closed"), pulse)
     }
 
     /// The right to wait for a place, for that many at once.
@@ -58,32 +75,49 @@ impl Connections {
         (self.waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(waiting)
     }
 
-    /// Asks those connections to end that have been without a request the longest.
+    /// Asks that connection to end that has been without a request the longest.
     pub(super) fn make_room(&self) {
-        let open = self.open();
-        let mut idle: Vec<_> = open.values().filter_map(|pulse| Some((pulse.idle_since()?, pulse))).collect();
-        let count = open.len().div_ceil(SHARE).min(idle.len());
-        if count < idle.len() {
-            idle.select_nth_unstable_by_key(count, |(since, _)| *since);
+        let mut open = self.open();
+        for _ in 0..2 {
+            while let Some((id, since)) = open.longest_idle.pop() {
+                // It may have had a request meanwhile, or have ended.
+                if let Some(pulse) = open.pulses.get(&id).filter(|pulse| pulse.idle_since() == Some(since)) {
+                    return pulse.give_way();
+                }
+            }
+            open.find_longest_idle();
         }
-        idle[..count].iter().for_each(|(_, pulse)| pulse.give_way());
     }
 
     fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit, pulse: Arc<Pulse>) -> Place {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.open().insert(id, pulse);
+        self.open().pulses.insert(id, pulse);
         Place { connections: Arc::clone(self), id, _permit: permit }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Pulse>>> {
+    fn open(&self) -> MutexGuard<'_, Open> {
         // Whole after every statement.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Open {
+    fn find_longest_idle(&mut self) {
+        let idle = self.pulses.iter().filter_map(|(id, pulse)| Some((*id, pulse.idle_since()?)));
+        let mut idle: Vec<_> = idle.collect();
+        let count = self.pulses.len().div_ceil(SHARE);
+        if count < idle.len() {
+            idle.select_nth_unstable_by_key(count, |(_, since)| *since);
+            idle.truncate(count);
+        }
+        idle.sort_unstable_by_key(|(_, since)| std::cmp::Reverse(*since));
+        self.longest_idle = idle;
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.open().remove(&self.id);
+        self.connections.open().pulses.remove(&self.id);
     }
 }
 
@@ -104,10 +138,15 @@ mod tests {
         let places: Vec<_> = pulses.iter().map(|pulse| connections.enter(Arc::clone(pulse)).expect("free")).collect();
         assert!(connections.enter(Arc::new(Pulse::new())).is_none(), "full");
         let _busy = pulses[0].begin();
+        // Each is asked once.
+        connections.make_room();
+        connections.make_room();
         connections.make_room();
         pulses[1].asked_to_give_way().await;
+        pulses[2].asked_to_give_way().await;
+        assert!(pulses[0].asked_to_give_way().now_or_never().is_none());
         drop(places);
         assert!(connections.enter(Arc::new(Pulse::new())).is_some(), "free again");
-        assert_eq!(connections.open().len(), 0, "the last place is given back as well");
+        assert_eq!(connections.open().pulses.len(), 0, "the last place is given back as well");
     }
 }

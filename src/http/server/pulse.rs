@@ -72,7 +72,9 @@ impl Pulse {
         let mut state = self.state();
         state.is_multiplexed = true;
         state.head = None;
-        state.stage = Stage::Kept;
+        if state.stage == Stage::New {
+            state.stage = Stage::Kept;
+        }
     }
 
     /// Bytes came. With no request in flight they are the beginning of one.
@@ -134,14 +136,15 @@ impl Pulse {
         .await
     }
 
-    /// Since when there is no request, where there is none.
+    /// Since when there is no request, where there is none and the connection is not about to end.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
-        (state.requests == 0).then_some(state.since)
+        (state.requests == 0 && state.stage != Stage::Leaving).then_some(state.since)
     }
 
     /// Asks the connection to end for the sake of others.
     pub(super) fn give_way(&self) {
+        self.leave();
         self.give_way.notify_one();
     }
 

@@ -14,13 +14,14 @@ TIMEOUT_SECONDS = 60
 
 
 class Gateway(Process):
-    def __init__(self, binary: Path, *flags: str, logs: Path) -> None:
+    def __init__(self, binary: Path, *flags: str, logs: Path, port: int = 0) -> None:
         super().__init__(
-            [binary, "serve", "--listen", "127.0.0.1:0", *flags],
+            [binary, "serve", "--listen", f"127.0.0.1:{port}", *flags],
             announces=r"listening +(http://127\.0\.0\.1:\d+)\n",  # the model server's URL is announced too
             logs=logs,
         )
         self.url = self.announced
+        self.port = int(self.url.rpartition(":")[2])
 
     def get(self, path: str) -> requests.Response:
         return requests.get(self.url + path, timeout=TIMEOUT_SECONDS)

@@ -71,6 +71,16 @@ class Process:
     def thaw(self) -> None:
         self._child.send_signal(signal.SIGCONT)
 
+    def sockets(self) -> int:
+        """How many sockets the child has open."""
+        links = Path(f"/proc/{self._child.pid}/fd").iterdir()
+        return sum(os.path.realpath(link).rpartition("/")[2].startswith("socket:") for link in links)
+
+    def finish(self, within: float = 60) -> int:
+        """Ask, and wait until the child has ended by itself."""
+        self._child.terminate()
+        return self._child.wait(timeout=within)
+
     def stop(self) -> None:
         """Ask, then insist. Does nothing if the child has ended."""
         self._child.terminate()

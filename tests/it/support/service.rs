@@ -23,6 +23,12 @@ struct CommandLine {
     settings: Settings,
 }
 
+/// The settings that these flags make.
+pub fn settings(flags: &[&str]) -> Settings {
+    let line = std::iter::once(&"spotter").chain(flags);
+    CommandLine::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).settings
+}
+
 /// A running service and a client for it.
 pub struct Spotter {
     address: SocketAddr,
@@ -35,8 +41,7 @@ pub struct Spotter {
 impl Spotter {
     /// With these flags. Nothing warms up the model: what the model server is sent, the test has asked for.
     pub async fn start(flags: &[&str]) -> Self {
-        let line = std::iter::once(&"spotter").chain(flags);
-        let settings = CommandLine::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).settings;
+        let settings = settings(flags);
         Self::listen(app::build(&settings).unwrap(), &settings).await
     }
 
@@ -49,7 +54,7 @@ impl Spotter {
 
     /// With parts of the test's own.
     pub async fn run(service: Service) -> Self {
-        Self::listen(service, &CommandLine::parse_from(["spotter"]).settings).await
+        Self::listen(service, &settings(&[])).await
     }
 
     async fn listen(service: Service, settings: &Settings) -> Self {
@@ -63,7 +68,7 @@ impl Spotter {
             let stop = async {
                 let _ = stopped.await;
             };
-            listening.serve(stop, shutdown).await;
+            listening.serve(stop, shutdown).await.unwrap();
         });
         let client = Client::builder().no_proxy().build().unwrap();
         Self { address, client, service, stop: Some(stop), task }

@@ -1,0 +1,83 @@
+//! Signals, and what becomes of a service that breaks.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use spotter::app::{self, Listening, StartError};
+
+use crate::cli::{Serving, serve};
+use crate::support::service::{settings, until_ready};
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+fn url(banner: &[String]) -> String {
+    banner[1].split_whitespace().last().unwrap().to_owned()
+}
+
+/// The lines of a service's log, one JSON object each.
+fn log(serving: &mut Serving) -> impl Iterator<Item = Value> + use<> {
+    let lines = BufReader::new(serving.0.stderr.take().unwrap()).lines();
+    lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_at_once() {
+    let flags = ["--listen", "127.0.0.1:0", "--shutdown-delay-ms", "600000"];
+    let (mut serving, banner) = serve(&flags);
+    let (client, readyz) = (client(), format!("{}/readyz", url(&banner)));
+    until_ready(&client, &readyz).await;
+    serving.signal("TERM");
+    while client.get(&readyz).send().await.unwrap().status() == 200 {}
+    serving.signal("TERM");
+    assert_eq!(serving.0.wait().unwrap().code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_are_read_again_on_sighup_and_bad_ones_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("labels.txt");
+    std::fs::write(&path, "cat\ndog\n").unwrap();
+    let flags = ["--listen", "127.0.0.1:0", "--log-format", "json", "--labels", path.to_str().unwrap()];
+    let (mut serving, banner) = serve(&flags);
+    let url = format!("{}/v1/models/nanodet-g/labels", url(&banner));
+    let (client, mut log) = (client(), log(&mut serving));
+    let labels = || async {
+        let list: Value = client.get(&url).send().await.unwrap().json().await.unwrap();
+        list["labels"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["label"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(labels().await, ["cat", "dog"]);
+
+    std::fs::write(&path, "lynx\nwolf\n").unwrap();
+    serving.signal("HUP");
+    let line = log.find(|line| line["what"] == "label map").unwrap();
+    assert_eq!(line["message"], "read again");
+    assert_eq!(labels().await, ["lynx", "wolf"]);
+
+    std::fs::write(&path, [0xff, 0xfe, 0xfd]).unwrap();
+    serving.signal("HUP");
+    let line = log.find(|line| line["what"] == "label map").unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert!(line["cause"].as_str().unwrap().contains("labels.txt"), "{line}");
+    assert_eq!(labels().await, ["lynx", "wolf"]);
+}
+
+#[tokio::test]
+async fn a_task_that_breaks_ends_the_service() {
+    let settings = settings(&[]);
+    let service = app::build(&settings).unwrap();
+    let background = service.background.clone();
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listening = Listening::bind(service, settings.bounds(), loopback).await.unwrap();
+    background.spawn("well", async {});
+    background.spawn("broken", async { panic!("for the test") });
+    let ended = listening.serve(std::future::pending(), settings.shutdown()).await;
+    assert!(matches!(ended, Err(StartError::Crashed("broken"))), "{ended:?}");
+}
