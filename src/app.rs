@@ -14,7 +14,7 @@ use crate::access::keys::Keys;
 use crate::access::rate::Limiter;
 use crate::admission::Admission;
 use crate::backend::embedded::{Embedded, LoadError};
-use crate::backend::serving::{Address, Serving};
+use crate::backend::serving::{self, Address, Serving};
 use crate::backend::{Backend, Call};
 use crate::background::Background;
 use crate::config::{Labels, ModelSettings, Runs, Settings};
@@ -59,6 +59,9 @@ pub enum StartError {
         /// Which address.
         address: SocketAddr,
     },
+    /// The files of TLS towards TensorFlow Serving cannot be used.
+    #[error("--serving-ca, --serving-client-cert, --serving-client-key")]
+    ServingTls(#[source] serving::tls::Error),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}; choose another with --listen (port 0 takes any free port)")]
     Listen {
@@ -148,7 +151,7 @@ pub fn catalog(settings: &Settings, workers: &Workers) -> Result<Catalog, StartE
                     Arc::clone(backend)
                 } else {
                     let addresses = serving.addresses.clone();
-                    let backend: Arc<dyn Backend> = Arc::new(Serving::new(serving));
+                    let backend: Arc<dyn Backend> = Arc::new(Serving::new(serving).map_err(StartError::ServingTls)?);
                     pools.push((addresses, Arc::clone(&backend)));
                     backend
                 }

@@ -118,6 +118,7 @@ pub fn run() -> ExitCode {
                 StartError::Labels(_)
                 | StartError::ModelFile { .. }
                 | StartError::Keys(_)
+                | StartError::ServingTls(_)
                 | StartError::OpenToAll { .. }
                 | StartError::Tls(_) => ExitCode::from(USAGE),
                 StartError::BuiltIn(_) | StartError::Listen { .. } | StartError::Serve(_) | StartError::Crashed(_) => {

@@ -108,7 +108,8 @@ pub struct Settings {
     #[arg(long, env = "SPOTTER_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',', help_heading = "Access")]
     pub cors_origins: Vec<Origin>,
 
-    /// TensorFlow Serving, such as `http://host:8500`; several separated by commas; without it the embedded detector runs
+    /// TensorFlow Serving: `http://host:8500`, `https://host:8500` or `unix:/path`; several separated by commas; a name stands
+    /// for all its addresses; without it the embedded detector runs
     #[arg(long, env = "SPOTTER_SERVING", value_name = "URL", value_delimiter = ',', help_heading = "Model")]
     pub serving: Vec<Address>,
 
@@ -341,6 +342,53 @@ pub struct Settings {
     )]
     pub serving_connect_timeout_ms: u64,
 
+    /// How often the names of TensorFlow Serving hosts are resolved again
+    #[arg(
+        long,
+        env = "SPOTTER_SERVING_RESOLVE_MS",
+        default_value_t = 5_000,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(10..=3_600_000),
+        help_heading = "TensorFlow Serving"
+    )]
+    pub serving_resolve_ms: u64,
+
+    /// How long a TensorFlow Serving host may be silent while calls wait; then it has a second to give a sign of life, or its
+    /// calls go to other hosts
+    #[arg(
+        long,
+        env = "SPOTTER_SERVING_SILENCE_MS",
+        default_value_t = 1_000,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(10..=3_600_000),
+        help_heading = "TensorFlow Serving"
+    )]
+    pub serving_silence_ms: u64,
+
+    /// Certificates (PEM) of the authorities that vouch for `https://` hosts; without it, those that the system trusts
+    #[arg(long, env = "SPOTTER_SERVING_CA", value_name = "FILE", help_heading = "TensorFlow Serving")]
+    pub serving_ca: Option<PathBuf>,
+
+    /// Certificate (PEM) that this service shows to `https://` hosts
+    #[arg(
+        long,
+        env = "SPOTTER_SERVING_CLIENT_CERT",
+        value_name = "FILE",
+        requires = "serving_client_key",
+        help_heading = "TensorFlow Serving"
+    )]
+    pub serving_client_cert: Option<PathBuf>,
+
+    /// Private key (PEM) of that certificate
+    #[arg(
+        long,
+        env = "SPOTTER_SERVING_CLIENT_KEY",
+        value_name = "FILE",
+        requires = "serving_client_cert",
+        help_heading = "TensorFlow Serving"
+    )]
+    pub serving_client_key: Option<PathBuf>,
+
     /// Largest message sent to TensorFlow Serving
     #[arg(
         long,
@@ -517,8 +565,15 @@ impl Settings {
             addresses: addresses.to_vec(),
             channels: usize::from(self.serving_channels),
             connect_timeout: Duration::from_millis(self.serving_connect_timeout_ms),
+            resolve_interval: Duration::from_millis(self.serving_resolve_ms),
+            silence: Duration::from_millis(self.serving_silence_ms),
             max_request_bytes: self.serving_max_request_bytes as usize,
             max_answer_bytes: self.serving_max_answer_bytes as usize,
+            tls: serving::tls::Files {
+                authorities: self.serving_ca.clone(),
+                identity: self.serving_client_cert.clone().zip(self.serving_client_key.clone()),
+            },
+            resolver: serving::Settings::system_resolver(),
         }
     }
 }

@@ -1,12 +1,19 @@
 //! TensorFlow Serving over gRPC. `tonic` and `prost` types stay inside this folder.
 
+mod address;
 mod client;
+mod connector;
+mod host;
 mod pool;
+mod resolve;
 mod status;
+pub mod tls;
 mod wire;
 
 #[doc(hidden)]
 pub mod proto;
 
+pub use address::{Address, AddressError};
 pub use client::Serving;
-pub use pool::{Address, AddressError, Settings};
+pub use pool::Settings;
+pub use resolve::Resolve;

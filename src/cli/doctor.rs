@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::app;
+use crate::app::{self, StartError};
 use crate::backend::serving::{self, Serving};
 use crate::backend::{Backend, Call};
 use crate::cli::{Failure, print};
@@ -28,7 +28,7 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
                 let serving = settings.serving(addresses);
                 for address in &serving.addresses {
                     let one = serving::Settings { addresses: vec![address.clone()], ..serving.clone() };
-                    let backend: Arc<dyn Backend> = Arc::new(Serving::new(one));
+                    let backend: Arc<dyn Backend> = Arc::new(Serving::new(one).map_err(StartError::ServingTls)?);
                     let model = Arc::new(Model::new(model.profile().clone(), backend));
                     check(&service, &model, &mut report).await;
                 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spotter::backend::embedded::Embedded;
+use spotter::backend::serving::Serving;
 use spotter::backend::serving::proto::tensorflow::serving::{PredictRequest, PredictResponse};
 use spotter::backend::serving::proto::tensorflow::{
     DataType, SignatureDef, TensorInfo, TensorShapeProto, tensor_shape_proto::Dim,
 };
-use spotter::backend::serving::{Serving, Settings};
 use spotter::backend::{Backend, Call, Predict, Target};
 use spotter::deadline::Deadline;
 use spotter::fault::Code;
@@ -24,6 +24,7 @@ use spotter::workers::Workers;
 
 use crate::support::photos::photo;
 use crate::support::scripted_serving::{Script, ScriptedServing, floats};
+use crate::support::service::settings;
 
 fn call(budget: Duration) -> Call {
     Call { deadline: Deadline::after(budget), request_id: RequestId::generate() }
@@ -88,14 +89,8 @@ async fn both_backends_keep_the_same_promises_and_see_the_same() {
     let here = keeps_its_promises(&*embedded, "nanodet-g", 1).await;
 
     let server = ScriptedServing::start(script(Arc::clone(&embedded)).await).await;
-    let settings = Settings {
-        addresses: vec![server.url().parse().unwrap()],
-        channels: 1,
-        connect_timeout: Duration::from_secs(5),
-        max_request_bytes: 64 << 20,
-        max_answer_bytes: 64 << 20,
-    };
-    let there = keeps_its_promises(&Serving::new(settings), "model", 3).await;
+    let serving = settings(&["--serving", &server.url()]).serving().unwrap();
+    let there = keeps_its_promises(&Serving::new(serving).unwrap(), "model", 3).await;
     assert_eq!(here, there);
 }
 

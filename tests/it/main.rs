@@ -9,6 +9,7 @@ mod cli;
 mod configuration;
 mod connections;
 mod cors;
+mod faults;
 mod grpc;
 mod headers;
 mod lifecycle;

@@ -1,8 +1,10 @@
 //! What the tests stand on.
 
 pub mod photos;
+pub mod proxy;
 pub mod scripted_serving;
 pub mod service;
+pub mod serving_process;
 
 use std::path::PathBuf;
 

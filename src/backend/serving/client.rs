@@ -2,21 +2,25 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::pin;
 
 use async_trait::async_trait;
 use prost::Message;
+use tokio::time::{Instant, interval_at};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use super::pool::{Pool, Settings};
+use super::host::Lease;
+use super::pool::{Pool, Route, Settings};
 use super::proto::tensorflow::serving::{
     GetModelMetadataRequest, GetModelStatusRequest, ModelSpec, ModelVersionStatus, PredictRequest, SignatureDefMap,
     model_service_client::ModelServiceClient, model_spec, model_version_status::State as WireState,
     prediction_service_client::PredictionServiceClient,
 };
 use super::proto::tensorflow::{SignatureDef, TensorInfo};
-use super::{status, wire};
+use super::status::Blame;
+use super::{status, tls, wire};
 use crate::backend::{Backend, Call, Predict, Prediction, Target};
 use crate::fault::{Code, Fault};
 use crate::model::signature::Signature;
@@ -39,8 +43,11 @@ pub struct Serving {
 
 impl Serving {
     /// Must be called inside a tokio runtime. Connects to nothing yet.
-    pub fn new(settings: Settings) -> Self {
-        Self { pool: Pool::new(&settings), settings }
+    ///
+    /// # Errors
+    /// When the files of TLS cannot be used.
+    pub fn new(settings: Settings) -> Result<Self, tls::Error> {
+        Ok(Self { pool: Pool::new(&settings)?, settings })
     }
 
     fn prediction(&self, channel: Channel) -> PredictionServiceClient<Channel> {
@@ -63,8 +70,10 @@ impl Serving {
         A: Clone,
         F: Future<Output = Result<Response<B>, Status>>,
     {
+        let mut route = self.pool.route(call.deadline).await;
         let mut refused: Option<Fault> = None;
-        for lease in self.pool.leases() {
+        let mut next = route.first();
+        while let Some(lease) = next {
             if call.deadline.passed() {
                 return Err(status::deadline_passed(target));
             }
@@ -72,28 +81,50 @@ impl Serving {
             request.set_timeout(call.deadline.left());
             let id = MetadataValue::try_from(call.request_id.as_str()).expect("a request id is visible ASCII");
             request.metadata_mut().insert("x-request-id", id);
-            let answer = call.deadline.bound(send(lease.channel(), request)).await;
-            match answer.map_err(|_| status::deadline_passed(target))? {
-                Ok(answer) => {
-                    lease.reached(true);
+            let answer = call.deadline.bound(self.wait(&route, &lease, send(lease.channel(), request))).await;
+            let (fault, blame) = match answer.map_err(|_| status::deadline_passed(target))? {
+                Some(Ok(answer)) => {
+                    lease.host().worked();
                     return Ok(answer.into_inner());
                 }
-                Err(refusal) => {
-                    let fault = status::fault(refusal, target);
-                    lease.reached(fault.code() != Code::ModelUnavailable);
-                    match fault.code() {
-                        Code::ModelUnavailable | Code::Overloaded | Code::UnknownVersion => {}
-                        _ => return Err(fault),
+                Some(Err(refusal)) => {
+                    let blame = status::blame(&refusal, target);
+                    lease.host().refused(blame);
+                    (status::fault(refusal, target), blame)
+                }
+                None => (status::silent(target), Blame::Unreachable),
+            };
+            tracing::debug!(host = %lease.host().place(), ?blame, cause = fault.cause_chain(), "no answer");
+            // Of several reasons, one that says the model is there weighs more than a host that is not.
+            if refused.as_ref().is_none_or(|known| known.code() == Code::ModelUnavailable) {
+                refused = Some(fault);
+            }
+            next = route.next(blame);
+        }
+        Err(refused.unwrap_or_else(|| status::nowhere(target)))
+    }
+
+    /// The host's answer; none where the host was found to be dead and another could answer instead.
+    async fn wait<T>(&self, route: &Route<'_>, lease: &Lease, answer: impl Future<Output = T>) -> Option<T> {
+        let mut answer = pin!(answer);
+        let silence = self.settings.silence;
+        let pulse = silence / 4;
+        let mut pulse = interval_at(Instant::now() + pulse, pulse);
+        let begin = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return Some(answer),
+                _ = pulse.tick() => {
+                    if begin.elapsed() >= silence {
+                        lease.host().doubt(silence);
                     }
-                    tracing::debug!(host = %lease.address(), cause = fault.cause_chain(), "host passed over");
-                    // Of several reasons, one that says the model is there weighs more than a host that is not.
-                    if refused.as_ref().is_none_or(|known| known.code() == Code::ModelUnavailable) {
-                        refused = Some(fault);
+                    if route.has_better_than(lease) {
+                        return None;
                     }
                 }
             }
         }
-        Err(refused.unwrap_or_else(|| Fault::internal("no address of a model server is configured")))
     }
 
     /// An answer that no TensorFlow Serving gives.

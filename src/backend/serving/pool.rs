@@ -1,219 +1,296 @@
-//! The channels to the model servers, shared by all requests.
+//! The model servers behind the configured addresses, and which of them a call goes to.
+//!
+//! Every call is balanced by itself, over HTTP/2 connections that all calls share: of two hosts the one with fewer calls in
+//! flight (docs/adr/0007). Names are resolved again and again, so that hosts which appear are used and hosts which
+//! vanish finish what they have and are forgotten.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use tokio::sync::{Notify, watch};
+use tokio_util::task::AbortOnDropHandle;
+use tower::retry::budget::{Budget, TpsBudget};
 
-/// Where a model server listens: `http://host:8500`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address(String);
-
-/// Why a text is no address.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("'{found}' is no address of a model server: {reason}; write it as http://host:8500")]
-pub struct AddressError {
-    found: String,
-    reason: &'static str,
-}
-
-impl FromStr for Address {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = |reason| AddressError { found: text.to_owned(), reason };
-        let uri: http::Uri = text.trim().parse().map_err(|_| wrong("it is not a URI"))?;
-        if uri.scheme_str() != Some("http") {
-            return Err(wrong("its scheme is not http"));
-        }
-        let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
-        if authority.as_str().contains('@') {
-            let found = "an address with a user name".to_owned();
-            return Err(AddressError { found, reason: "it may hold a password, and addresses are logged" });
-        }
-        if authority.port_u16().is_none() {
-            return Err(wrong("it names no port"));
-        }
-        if uri.path_and_query().is_some_and(|path| path.as_str() != "/") {
-            return Err(wrong("it has a path"));
-        }
-        Ok(Self(format!("http://{authority}")))
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+use super::address::Address;
+use super::connector::{Connector, Place};
+use super::host::{Host, Lease};
+use super::resolve::{Resolve, System};
+use super::status::Blame;
+use super::tls;
+use crate::deadline::Deadline;
 
 /// How the pool is built.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The model servers; calls are spread over them by load.
+    /// Where the model servers are; a name stands for all addresses that it resolves to.
     pub addresses: Vec<Address>,
-    /// HTTP/2 connections to each: more than one, because a connection is one TCP stream and one lock.
+    /// HTTP/2 connections to each host: more than one, because a connection is one TCP stream and one lock.
     pub channels: usize,
     /// Patience for a connection.
     pub connect_timeout: Duration,
+    /// How often names are resolved again.
+    pub resolve_interval: Duration,
+    /// How long a host may be silent while calls wait, before it is asked for a sign of life.
+    pub silence: Duration,
     /// The largest message to send.
     pub max_request_bytes: usize,
     /// The largest message to accept.
     pub max_answer_bytes: usize,
+    /// For `https://` addresses.
+    pub tls: tls::Files,
+    /// Who resolves names.
+    pub resolver: Arc<dyn Resolve>,
 }
 
-/// The HTTP/2 windows: a picture of 1024 x 1024 fits into one, so that it never waits for a window update.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
+impl Settings {
+    /// The system's resolver.
+    pub fn system_resolver() -> Arc<dyn Resolve> {
+        Arc::new(System)
+    }
+}
 
-/// A connection that is silent while calls wait is pinged; gRPC servers tolerate pings at this pace.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of the calls of the last ten seconds, one in five may be asked twice, and ten a second whatever the traffic: enough to
+/// hide a host that dies, too little to turn an outage into a flood.
+const BUDGET_WINDOW: Duration = Duration::from_secs(10);
+const BUDGET_FLOOR: u32 = 10;
+const BUDGET_RATIO: f32 = 0.2;
 
-/// The channels.
-#[derive(Debug)]
+/// Names are resolved early when a host cannot be reached, but not more often than this.
+const RESOLVE_AT_MOST_EVERY: Duration = Duration::from_millis(500);
+
+/// All hosts at one moment.
+type Hosts = Arc<[Arc<Host>]>;
+
+/// The model servers.
 pub(super) struct Pool {
-    hosts: Vec<Arc<Host>>,
+    addresses: Vec<Address>,
+    /// None until the names are resolved for the first time.
+    hosts: watch::Receiver<Option<Hosts>>,
     turn: AtomicUsize,
+    budget: TpsBudget,
+    stale: Arc<Notify>,
+    _resolving: Option<AbortOnDropHandle<()>>,
 }
 
-/// One model server.
-#[derive(Debug)]
-struct Host {
-    address: Address,
-    channels: Vec<Channel>,
-    in_flight: AtomicUsize,
-    turn: AtomicUsize,
-    failed: Mutex<Option<Instant>>,
-}
-
-/// How long a host that could not be reached comes last: a host that swallows packets costs whoever meets it the whole
-/// connect timeout.
-const AVOIDED: Duration = Duration::from_secs(5);
-
-/// A channel in use; the call counts as in flight until this is dropped.
-#[derive(Debug)]
-pub(super) struct Lease {
-    host: Arc<Host>,
-    channel: Channel,
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pool").field(&*self.hosts.borrow()).finish()
+    }
 }
 
 impl Pool {
-    /// Connects to nothing yet: each channel connects on its first call, and again whenever it was lost.
-    pub(super) fn new(settings: &Settings) -> Self {
-        let hosts = settings.addresses.iter().map(|address| Arc::new(Host::new(address.clone(), settings)));
-        Self { hosts: hosts.collect(), turn: AtomicUsize::new(0) }
+    /// Must be called inside a tokio runtime. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// When the files of TLS cannot be used.
+    pub(super) fn new(settings: &Settings) -> Result<Self, tls::Error> {
+        let files = settings.addresses.iter().any(Address::is_tls).then_some(&settings.tls);
+        let connector = Arc::new(Connector::new(settings.connect_timeout, files)?);
+        let stale = Arc::new(Notify::new());
+        let (sender, hosts) = watch::channel(None);
+        let mut directory = Directory {
+            connector,
+            channels: settings.channels,
+            resolver: Arc::clone(&settings.resolver),
+            found: settings.addresses.iter().map(|address| (address.clone(), places_by_number(address))).collect(),
+            hosts: sender,
+        };
+        let has_names = directory.found.iter().any(|(_, places)| places.is_none());
+        let resolving = if has_names {
+            let (stale, interval) = (Arc::clone(&stale), settings.resolve_interval);
+            Some(AbortOnDropHandle::new(tokio::spawn(async move { directory.keep(interval, &stale).await })))
+        } else {
+            directory.publish();
+            None
+        };
+        Ok(Self {
+            addresses: settings.addresses.clone(),
+            hosts,
+            turn: AtomicUsize::new(0),
+            budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR, BUDGET_RATIO),
+            stale,
+            _resolving: resolving,
+        })
     }
 
-    /// Every host once, the one with the fewest calls in flight first.
-    pub(super) fn leases(&self) -> impl Iterator<Item = Lease> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+    /// The hosts that a call may go to. Waits where no name has been resolved yet.
+    pub(super) async fn route(&self, deadline: Deadline) -> Route<'_> {
         let mut hosts = self.hosts.clone();
-        hosts.rotate_left(turn % self.hosts.len().max(1));
-        // Stable: hosts with equal load keep the order of the turn. Each key is read once: others change it meanwhile.
-        hosts.sort_by_cached_key(|host| (host.failed_lately(), host.in_flight.load(Ordering::Relaxed)));
-        hosts.into_iter().map(Lease::new)
+        let known = deadline.bound(hosts.wait_for(Option::is_some)).await;
+        let hosts = match known {
+            Ok(Ok(hosts)) => hosts.clone(),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        self.budget.deposit();
+        Route { pool: self, hosts: hosts.unwrap_or_default(), tried: Vec::new(), attempts: 0, any_host: false }
     }
 
     /// Where the hosts are, for people.
     pub(super) fn addresses(&self) -> String {
-        self.hosts.iter().map(|host| host.address.to_string()).collect::<Vec<_>>().join(", ")
+        self.addresses.iter().map(Address::to_string).collect::<Vec<_>>().join(", ")
     }
 }
 
-impl Host {
-    fn new(address: Address, settings: &Settings) -> Self {
-        let channel = |_| {
-            Endpoint::from_shared(address.to_string())
-                .expect("an address is a URI with host and port")
-                .connect_timeout(settings.connect_timeout)
-                .tcp_nodelay(true)
-                .initial_stream_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
-                .http2_keep_alive_interval(KEEPALIVE)
-                .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-                .connect_lazy()
+/// The way of one call from host to host.
+pub(super) struct Route<'a> {
+    pool: &'a Pool,
+    hosts: Hosts,
+    tried: Vec<Arc<Host>>,
+    attempts: usize,
+    /// No host was in rotation when the call began, so that it may go to any.
+    any_host: bool,
+}
+
+impl Route<'_> {
+    /// The host to begin with; none where no host is known.
+    pub(super) fn first(&mut self) -> Option<Lease> {
+        self.any_host = !self.hosts.iter().any(|host| host.is_sound());
+        self.choose()
+    }
+
+    /// The next host after one that has refused, as far as the budget for retries goes. A single host is asked twice where its
+    /// connection broke or it failed: behind one address there may be many.
+    pub(super) fn next(&mut self, blame: Blame) -> Option<Lease> {
+        match blame {
+            Blame::Nobody => return None,
+            Blame::Unreachable => self.pool.stale.notify_one(),
+            Blame::Failing | Blame::Busy | Blame::Lacking => {}
+        }
+        let is_costly = blame != Blame::Lacking;
+        let again = self.attempts < 2 && matches!(blame, Blame::Unreachable | Blame::Failing);
+        if !self.has_candidates() {
+            if !again {
+                return None;
+            }
+            self.tried.clear();
+            self.any_host = true;
+        }
+        if is_costly && !self.pool.budget.withdraw() {
+            tracing::debug!("no retry: the budget is spent");
+            return None;
+        }
+        self.choose()
+    }
+
+    /// Whether another host could do what this one does not.
+    pub(super) fn has_better_than(&self, lease: &Lease) -> bool {
+        !lease.host().is_sound() && self.hosts.iter().any(|host| host.is_sound() && !self.was_tried(host))
+    }
+
+    fn was_tried(&self, host: &Arc<Host>) -> bool {
+        self.tried.iter().any(|tried| Arc::ptr_eq(tried, host))
+    }
+
+    fn candidates(&self) -> Vec<&Arc<Host>> {
+        let fits = |host: &&Arc<Host>| (self.any_host || host.is_sound()) && !self.was_tried(host);
+        self.hosts.iter().filter(fits).collect()
+    }
+
+    fn has_candidates(&self) -> bool {
+        !self.candidates().is_empty()
+    }
+
+    /// The less busy of two: the one whose turn it is, so that hosts without load share evenly, and one at random, so that
+    /// calls at the same moment do not all flock to the same.
+    fn choose(&mut self) -> Option<Lease> {
+        let candidates = self.candidates();
+        let chosen = match candidates[..] {
+            [] => return None,
+            [only] => only,
+            _ => {
+                let one = self.pool.turn.fetch_add(1, Ordering::Relaxed) % candidates.len();
+                let other = (one + fastrand::usize(1..candidates.len())) % candidates.len();
+                if candidates[other].load() < candidates[one].load() { candidates[other] } else { candidates[one] }
+            }
         };
-        let channels = (0..settings.channels.max(1)).map(channel).collect();
-        Self { address, channels, in_flight: AtomicUsize::new(0), turn: AtomicUsize::new(0), failed: Mutex::new(None) }
-    }
-
-    fn failed_lately(&self) -> bool {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|failed| failed.elapsed() < AVOIDED)
+        let chosen = Arc::clone(chosen);
+        self.tried.push(Arc::clone(&chosen));
+        self.attempts += 1;
+        Some(Lease::new(chosen))
     }
 }
 
-impl Lease {
-    fn new(host: Arc<Host>) -> Self {
-        host.in_flight.fetch_add(1, Ordering::Relaxed);
-        let turn = host.turn.fetch_add(1, Ordering::Relaxed);
-        let channel = host.channels[turn % host.channels.len()].clone();
-        Self { host, channel }
-    }
-
-    pub(super) fn channel(&self) -> Channel {
-        self.channel.clone()
-    }
-
-    /// Notes whether the host could be reached.
-    pub(super) fn reached(&self, reached: bool) {
-        let failed = (!reached).then(Instant::now);
-        *self.host.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
-    }
-
-    pub(super) fn address(&self) -> &Address {
-        &self.host.address
-    }
+/// The places that an address stands for without asking anybody; none for a name.
+fn places_by_number(address: &Address) -> Option<Vec<Place>> {
+    let socket = match address.host_and_port() {
+        Some((host, port)) => Some((host.parse::<std::net::IpAddr>().ok()?, port).into()),
+        None => None,
+    };
+    Some(vec![Place { address: address.clone(), socket }])
 }
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.host.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
+/// Keeps the set of hosts as the names say.
+struct Directory {
+    connector: Arc<Connector>,
+    channels: usize,
+    resolver: Arc<dyn Resolve>,
+    /// What each address was found to stand for; none until its name is resolved.
+    found: Vec<(Address, Option<Vec<Place>>)>,
+    hosts: watch::Sender<Option<Hosts>>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_checked_before_anything_connects() {
-        assert_eq!("http://tf:8500/".parse::<Address>().expect("fine").to_string(), "http://tf:8500");
-        assert!("http://[::1]:8500".parse::<Address>().is_ok());
-        for (text, reason) in [
-            ("tf:8500", "its scheme is not http"),
-            ("https://tf:8500", "its scheme is not http"),
-            ("http://tf", "it names no port"),
-            ("http://tf:8500/v1", "it has a path"),
-            ("http://me:secret@tf:8500", "it may hold a password"),
-            ("", "it is not a URI"),
-        ] {
-            let error = text.parse::<Address>().expect_err(text).to_string();
-            assert!(error.contains(reason), "{text}: {error}");
+impl Directory {
+    /// Resolves for as long as it is let.
+    async fn keep(&mut self, interval: Duration, stale: &Notify) {
+        loop {
+            self.resolve().await;
+            self.publish();
+            tokio::time::sleep(RESOLVE_AT_MOST_EVERY.min(interval)).await;
+            let rest = interval.saturating_sub(RESOLVE_AT_MOST_EVERY);
+            // Either is a reason to look again.
+            let _ = tokio::time::timeout(rest, stale.notified()).await;
         }
     }
 
-    #[tokio::test]
-    async fn the_host_with_the_fewest_calls_in_flight_comes_first() {
-        let settings = Settings {
-            addresses: vec!["http://a:1".parse().expect("fine"), "http://b:1".parse().expect("fine")],
-            channels: 1,
-            connect_timeout: Duration::from_secs(1),
-            max_request_bytes: 1,
-            max_answer_bytes: 1,
-        };
-        let pool = Pool::new(&settings);
-        let busy = pool.leases().next().expect("two hosts");
-        for _ in 0..4 {
-            let next = pool.leases().next().expect("two hosts");
-            assert_ne!(next.address(), busy.address());
+    async fn resolve(&mut self) {
+        let resolver = &self.resolver;
+        let lookups = self.found.iter_mut().map(|(address, places)| async move {
+            // What is written as a number stays what it is.
+            if places_by_number(address).is_some() {
+                return;
+            }
+            let (host, port) = address.host_and_port().expect("a socket's file is no name");
+            match resolver.resolve(host, port).await {
+                Ok(mut sockets) if !sockets.is_empty() => {
+                    sockets.sort();
+                    sockets.dedup();
+                    let place = |socket| Place { address: address.clone(), socket: Some(socket) };
+                    *places = Some(sockets.into_iter().map(place).collect());
+                }
+                // A sick name server must not take healthy model servers away.
+                Ok(_) => tracing::warn!(%address, "the name of the model server has no address; the last known stay in use"),
+                Err(error) => tracing::warn!(
+                    %address, %error, "the name of the model server cannot be resolved; the last known addresses stay in use"
+                ),
+            }
+        });
+        futures::future::join_all(lookups).await;
+    }
+
+    /// Hosts that are known already stay as they are; those that are no longer named are dropped, and end with their last
+    /// call.
+    fn publish(&mut self) {
+        let old = self.hosts.borrow().clone().unwrap_or_default();
+        let known: HashMap<&Place, &Arc<Host>> = old.iter().map(|host| (host.place(), host)).collect();
+        let mut new: Vec<Arc<Host>> = Vec::new();
+        for place in self.found.iter().filter_map(|(_, places)| places.as_ref()).flatten() {
+            if new.iter().any(|host| host.place() == place) {
+                continue;
+            }
+            let host = known.get(place).map_or_else(|| self.appeared(place), |&host| Arc::clone(host));
+            new.push(host);
         }
-        let failing = pool.leases().next().expect("two hosts");
-        failing.reached(false);
-        let failing = failing.address().clone();
-        assert_eq!(pool.leases().last().expect("two hosts").address(), &failing, "whatever its load");
+        for gone in old.iter().filter(|old| !new.iter().any(|new| Arc::ptr_eq(old, new))) {
+            tracing::info!(host = %gone.place(), "model server gone: its name no longer stands for it");
+        }
+        self.hosts.send_replace(Some(new.into()));
+    }
+
+    fn appeared(&self, place: &Place) -> Arc<Host> {
+        tracing::debug!(host = %place, "model server found");
+        Arc::new(Host::new(place.clone(), Arc::clone(&self.connector), self.channels))
     }
 }

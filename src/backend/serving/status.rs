@@ -68,6 +68,70 @@ pub(super) fn fault(status: Status, target: &Target) -> Fault {
     fault.caused_by(Upstream::new(status))
 }
 
+/// What a refusal says about the host that gave it, and so about asking another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// The connection could not be made, or it broke: nobody knows who is there.
+    Unreachable,
+    /// It is there and cannot do its work: it says UNAVAILABLE, or what it says is no gRPC.
+    Failing,
+    /// It has more to do than it can.
+    Busy,
+    /// It lacks what was asked for, which costs it nothing.
+    Lacking,
+    /// Not about the host: any other would say the same.
+    Nobody,
+}
+
+/// Whose fault a status is. A transport's error has a source; what a server sent has none.
+pub(super) fn blame(status: &Status, target: &Target) -> Blame {
+    let text = status.message();
+    match status.code() {
+        Grpc::InvalidArgument | Grpc::NotFound if names_version(text, &target.version) => Blame::Lacking,
+        Grpc::NotFound => Blame::Lacking,
+        Grpc::Unavailable if text.contains("batch") => Blame::Busy,
+        Grpc::ResourceExhausted if !text.contains("larger than max") => Blame::Busy,
+        Grpc::Cancelled if text.contains("Timeout expired") => Blame::Nobody,
+        Grpc::Unavailable | Grpc::Cancelled | Grpc::Unknown | Grpc::Internal if status.source().is_some() => {
+            Blame::Unreachable
+        }
+        Grpc::Unavailable => Blame::Failing,
+        Grpc::Internal if text.contains(UNDECODABLE) => Blame::Failing,
+        Grpc::Ok
+        | Grpc::Cancelled
+        | Grpc::Unknown
+        | Grpc::InvalidArgument
+        | Grpc::DeadlineExceeded
+        | Grpc::AlreadyExists
+        | Grpc::PermissionDenied
+        | Grpc::Unauthenticated
+        | Grpc::ResourceExhausted
+        | Grpc::FailedPrecondition
+        | Grpc::Aborted
+        | Grpc::OutOfRange
+        | Grpc::Unimplemented
+        | Grpc::Internal
+        | Grpc::DataLoss => Blame::Nobody,
+    }
+}
+
+/// How prost says that bytes are no message.
+const UNDECODABLE: &str = "failed to decode Protobuf message";
+
+/// A host that gave no sign of life, neither for this call nor when asked for one.
+pub(super) fn silent(Target { model, .. }: &Target) -> Fault {
+    let (code, detail) = unavailable(format!("The model server for '{model}' does not answer. Try again shortly."));
+    Fault::new(code, detail).retry_after(RETRY_UNAVAILABLE)
+}
+
+/// No host is known: a name that could not be resolved.
+pub(super) fn nowhere(Target { model, .. }: &Target) -> Fault {
+    let (code, detail) = unavailable(format!("No model server for '{model}' is to be found. Try again shortly."));
+    Fault::new(code, detail)
+        .retry_after(RETRY_UNAVAILABLE)
+        .caused_by("no address of --serving has been resolved; the log says why")
+}
+
 /// The call's deadline, as measured on this side.
 pub(super) fn deadline_passed(target: &Target) -> Fault {
     let (code, detail) = deadline(&target.model);

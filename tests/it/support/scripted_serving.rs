@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use prost::Message;
@@ -17,10 +18,14 @@ use spotter::backend::serving::proto::tensorflow::serving::{
 };
 use spotter::backend::serving::proto::tensorflow::tensor_shape_proto::Dim;
 use spotter::backend::serving::proto::tensorflow::{DataType, SignatureDef, TensorInfo, TensorProto, TensorShapeProto};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, oneshot};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::metadata::MetadataMap;
+use tonic::transport::server::Connected;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 type Answer = Arc<dyn Fn(&PredictRequest) -> Result<PredictResponse, Status> + Send + Sync>;
@@ -85,13 +90,35 @@ impl ScriptedServing {
 
     pub fn on(listener: TcpListener, script: Script) -> Self {
         let address = listener.local_addr().unwrap();
+        Self::serve(Server::builder(), TcpListenerStream::new(listener), address, script)
+    }
+
+    /// With TLS, on a free port.
+    pub async fn over_tls(tls: ServerTlsConfig, script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::builder().tls_config(tls).unwrap();
+        Self::serve(server, TcpListenerStream::new(listener), address, script)
+    }
+
+    /// On a Unix socket; it has no URL.
+    pub fn on_socket_file(path: &Path, script: Script) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self::serve(Server::builder(), UnixListenerStream::new(UnixListener::bind(path).unwrap()), nowhere, script)
+    }
+
+    fn serve<I, S>(mut server: Server, incoming: I, address: SocketAddr, script: Script) -> Self
+    where
+        I: Stream<Item = std::io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
         let inner = Arc::new(Inner { script: Mutex::new(script), received: Mutex::default(), release: Notify::new() });
         let (stop, stopped) = oneshot::channel::<()>();
         let limit = usize::MAX;
-        let server = tonic::transport::Server::builder()
+        let server = server
             .add_service(PredictionServiceServer::from_arc(Arc::clone(&inner)).max_decoding_message_size(limit))
             .add_service(ModelServiceServer::from_arc(Arc::clone(&inner)))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+            .serve_with_incoming_shutdown(incoming, async {
                 let _ = stopped.await;
             });
         tokio::spawn(server);
@@ -308,6 +335,16 @@ pub fn cat_and_dog() -> PredictResponse {
         ("detection_scores", floats(&[1, 3], &[0.9, 0.1, 0.9])),
         ("detection_classes", floats(&[1, 3], &[17.0, 18.0, 1.0])),
         ("num_detections", floats(&[1], &[2.0])),
+    ])
+}
+
+/// One cat, as sure as that.
+pub fn response_with_score(score: f32) -> PredictResponse {
+    response(&[
+        ("detection_boxes", floats(&[1, 1, 4], &[0.25, 0.25, 0.75, 0.75])),
+        ("detection_scores", floats(&[1, 1], &[score])),
+        ("detection_classes", floats(&[1, 1], &[17.0])),
+        ("num_detections", floats(&[1], &[1.0])),
     ])
 }
 

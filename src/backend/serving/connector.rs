@@ -1,0 +1,86 @@
+//! How a connection to a model server is made and kept.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+
+use super::address::Address;
+use super::tls;
+
+/// The HTTP/2 windows: a picture of 1024 x 1024 fits into one, so that it never waits for a window update.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// A connection that is silent while calls wait is pinged. Not more often: gRPC's C++ server hangs up on a client whose third
+/// ping comes before it has answered anything (`grpc.http2.max_ping_strikes`), which a slow model would not have.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle connections are kept alive below HTTP/2, so that nothing on the way forgets them.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// One place where a model server listens: an address, and for a name one of the socket addresses it stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) address: Address,
+    /// None for a Unix socket.
+    pub(super) socket: Option<SocketAddr>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address.to_string();
+        match self.socket {
+            Some(socket) if !address.ends_with(&socket.to_string()) => write!(f, "{address} ({socket})"),
+            Some(_) | None => f.write_str(&address),
+        }
+    }
+}
+
+/// Makes connections, all alike.
+#[derive(Debug)]
+pub(super) struct Connector {
+    connect_timeout: Duration,
+    tls: Option<ClientTlsConfig>,
+}
+
+impl Connector {
+    /// With the files of TLS, where an address asks for it.
+    pub(super) fn new(connect_timeout: Duration, tls: Option<&tls::Files>) -> Result<Self, tls::Error> {
+        let tls = tls.map(tls::load).transpose()?;
+        if let Some(tls) = &tls {
+            let any = Endpoint::from_static("https://model-server");
+            any.tls_config(tls.clone()).map_err(tls::Error::Unusable)?;
+        }
+        Ok(Self { connect_timeout, tls })
+    }
+
+    /// Connects to nothing yet: on its first call, and again whenever the connection was lost.
+    pub(super) fn channel(&self, place: &Place) -> Channel {
+        let valid = "an address is a URI with host and port";
+        let Place { address, socket } = place;
+        let mut endpoint = match socket {
+            // Connected to by its number, and called by its name.
+            Some(socket) => {
+                let scheme = if address.is_tls() { "https" } else { "http" };
+                let endpoint = Endpoint::from_shared(format!("{scheme}://{socket}")).expect(valid);
+                endpoint.origin(address.to_string().parse().expect(valid))
+            }
+            None => Endpoint::from_shared(address.to_string()).expect(valid),
+        };
+        if let (true, Some(tls), Some((host, _))) = (address.is_tls(), &self.tls, address.host_and_port()) {
+            let tls = tls.clone().domain_name(host).timeout(self.connect_timeout);
+            endpoint = endpoint.tls_config(tls).expect("the files of TLS were tried at the start");
+        }
+        endpoint
+            .connect_timeout(self.connect_timeout)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Some(TCP_KEEPALIVE))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .connect_lazy()
+    }
+}

@@ -1,0 +1,436 @@
+//! What clients see while model servers break: killed, frozen, cut off, refusing, babbling, slow. docs/RELIABILITY.md lists
+//! them all.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use reqwest::StatusCode;
+use serde_json::Value;
+use spotter::app;
+use spotter::backend::serving::{Resolve, Serving};
+use spotter::detect::{Catalog, Model};
+use spotter::model::labels::LabelMap;
+use tokio::net::TcpListener;
+use tonic::Status;
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+
+use crate::support::photos::photo;
+use crate::support::proxy::{Proxy, Trouble};
+use crate::support::scripted_serving::{Script, ScriptedServing, cat_and_dog, floats, response_with_score};
+use crate::support::service::{Spotter, problem, settings, until_ready};
+use crate::support::serving_process::ServingProcess;
+
+/// What a client saw: the status, and the score of the cat, by which hosts are told apart, or the problem's code.
+type Seen = (u16, String);
+
+async fn ask(spotter: &Spotter) -> Seen {
+    let response = spotter.upload("/v1/detect", photo("chelsea.png")).await;
+    let status = response.status();
+    let body: Value = response.json().await.unwrap();
+    let what = match status {
+        StatusCode::OK => body["detections"][0]["score"].to_string(),
+        _ => body["code"].as_str().unwrap().to_owned(),
+    };
+    (status.as_u16(), what)
+}
+
+/// So many clients, each asking so often, one photo after the other; what was seen how often.
+async fn load(spotter: &Spotter, clients: usize, each: usize) -> BTreeMap<Seen, usize> {
+    let client = || async {
+        let mut seen = Vec::new();
+        for _ in 0..each {
+            seen.push(ask(spotter).await);
+        }
+        seen
+    };
+    let mut counts = BTreeMap::new();
+    for seen in join_all((0..clients).map(|_| client())).await.into_iter().flatten() {
+        *counts.entry(seen).or_default() += 1;
+    }
+    counts
+}
+
+/// Asks until this host answers: it is used.
+async fn until_used(spotter: &Spotter, score: f32) {
+    let wanted = (200, score.to_string());
+    let asking = async { while ask(spotter).await != wanted {} };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.expect("the host is used");
+}
+
+fn all_answered(seen: &BTreeMap<Seen, usize>) -> bool {
+    seen.keys().all(|(status, _)| *status == 200)
+}
+
+/// Of hosts that are scripted, each behind a proxy.
+struct Hosts {
+    serving: Vec<ScriptedServing>,
+    proxies: Vec<Proxy>,
+}
+
+/// The scores of the three hosts' answers.
+const SCORES: [f32; 3] = [0.5, 0.625, 0.75];
+
+impl Hosts {
+    async fn start(count: usize) -> Self {
+        let mut hosts = Self { serving: Vec::new(), proxies: Vec::new() };
+        for score in &SCORES[..count] {
+            let serving = ScriptedServing::start(Script::answering(response_with_score(*score))).await;
+            hosts.proxies.push(Proxy::before(&serving.url()).await);
+            hosts.serving.push(serving);
+        }
+        hosts
+    }
+
+    /// The service in front of them, once every host has answered.
+    async fn spotter(&self, flags: &[&str]) -> Spotter {
+        let urls: Vec<_> = self.proxies.iter().map(Proxy::url).collect();
+        let urls = urls.join(",");
+        let flags: Vec<_> =
+            ["--serving", &urls, "--serving-silence-ms", "100"].into_iter().chain(flags.iter().copied()).collect();
+        let spotter = Spotter::start(&flags).await;
+        for score in &SCORES[..self.proxies.len()] {
+            until_used(&spotter, *score).await;
+        }
+        spotter
+    }
+}
+
+#[tokio::test]
+async fn one_of_three_hosts_in_any_trouble_is_noticed_by_no_client_and_used_again_afterwards() {
+    let hosts = Hosts::start(3).await;
+    let spotter = hosts.spotter(&[]).await;
+    for trouble in [
+        Trouble::Refuses,
+        Trouble::Freezes,
+        Trouble::Cuts(0),
+        Trouble::Cuts(40),
+        Trouble::Babbles,
+        Trouble::Delays(Duration::from_millis(20)),
+        Trouble::Trickles(64),
+    ] {
+        hosts.proxies[0].set(trouble);
+        let seen = load(&spotter, 6, 6).await;
+        assert!(all_answered(&seen), "{trouble:?}: {seen:?}");
+        hosts.proxies[0].set(Trouble::Nothing);
+        until_used(&spotter, SCORES[0]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_process_of_three_that_is_killed_is_noticed_by_no_client_and_its_successor_is_used() {
+    let mut processes = SCORES.map(ServingProcess::start);
+    let urls = processes.each_ref().map(ServingProcess::url).join(",");
+    let spotter = Spotter::start(&["--serving", &urls]).await;
+    for score in SCORES {
+        until_used(&spotter, score).await;
+    }
+    let (seen, ()) = tokio::join!(load(&spotter, 6, 10), async {
+        ask(&spotter).await;
+        processes[1].kill();
+    });
+    assert!(all_answered(&seen), "{seen:?}");
+    processes[1].restart();
+    until_used(&spotter, SCORES[1]).await;
+}
+
+#[tokio::test]
+async fn a_process_of_three_that_is_frozen_holds_up_nobody_and_is_used_once_it_is_thawed() {
+    let processes = SCORES.map(ServingProcess::start);
+    let urls = processes.each_ref().map(ServingProcess::url).join(",");
+    let spotter = Spotter::start(&["--serving", &urls, "--serving-silence-ms", "100"]).await;
+    for score in SCORES {
+        until_used(&spotter, score).await;
+    }
+    let (seen, ()) = tokio::join!(load(&spotter, 6, 10), async {
+        ask(&spotter).await;
+        processes[1].freeze();
+    });
+    // Far below the thirty seconds of a request: those that waited for the frozen one have moved on.
+    assert!(all_answered(&seen), "{seen:?}");
+    processes[1].thaw();
+    until_used(&spotter, SCORES[1]).await;
+}
+
+#[tokio::test]
+async fn all_processes_killed_is_503_for_photos_and_probes_until_one_is_back() {
+    let mut processes = [0.5, 0.625].map(ServingProcess::start);
+    let urls = processes.each_ref().map(ServingProcess::url).join(",");
+    let spotter = Spotter::start(&["--serving", &urls]).await;
+    ask(&spotter).await;
+    processes.iter_mut().for_each(ServingProcess::kill);
+    let seen = load(&spotter, 4, 5).await;
+    let unavailable = (503, "MODEL_UNAVAILABLE".to_owned());
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [(unavailable, 20)]);
+    problem(spotter.get("/readyz"), 503, "MODEL_UNAVAILABLE").await;
+    assert_eq!(spotter.get("/livez").send().await.unwrap().status(), 200);
+    processes[0].restart();
+    until_ready(&reqwest::Client::new(), &spotter.url("/readyz")).await;
+    assert!(all_answered(&load(&spotter, 2, 3).await), "the one that is back does all the work");
+}
+
+#[tokio::test]
+async fn a_single_host_in_trouble_is_a_problem_that_says_which() {
+    let hosts = Hosts::start(1).await;
+    let spotter = hosts.spotter(&["--request-timeout-ms", "1500"]).await;
+    for (trouble, expected) in [
+        (Trouble::Refuses, (503, "MODEL_UNAVAILABLE")),
+        (Trouble::Cuts(40), (503, "MODEL_UNAVAILABLE")),
+        (Trouble::Babbles, (503, "MODEL_UNAVAILABLE")),
+        (Trouble::Freezes, (504, "MODEL_DEADLINE")),
+    ] {
+        hosts.proxies[0].set(trouble);
+        let (status, code) = ask(&spotter).await;
+        assert_eq!((status, code.as_str()), expected, "{trouble:?}");
+        hosts.proxies[0].set(Trouble::Nothing);
+        until_ready(&reqwest::Client::new(), &spotter.url("/readyz")).await;
+        until_used(&spotter, SCORES[0]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_broke_since_the_last_call_is_noticed_by_no_client() {
+    let hosts = Hosts::start(1).await;
+    let spotter = hosts.spotter(&[]).await;
+    for _ in 0..5 {
+        hosts.proxies[0].set(Trouble::Refuses);
+        hosts.proxies[0].set(Trouble::Nothing);
+        assert_eq!(ask(&spotter).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn one_of_three_hosts_that_always_fails_is_noticed_by_no_client() {
+    let hosts = Hosts::start(3).await;
+    let spotter = hosts.spotter(&[]).await;
+    hosts.serving[0].change(|script| script.predict = Arc::new(|_| Err(Status::unavailable("upstream reset"))));
+    let seen = load(&spotter, 6, 10).await;
+    assert!(all_answered(&seen), "{seen:?}");
+    let asked = hosts.serving[0].received(|received| received.predicts.len());
+    assert!(asked < 20, "a host that fails is asked now and then, not each third time: {asked} of 60");
+    hosts.serving[0].change(|script| script.predict = Arc::new(|_| Ok(response_with_score(SCORES[0]))));
+    until_used(&spotter, SCORES[0]).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_not_asked_for_again_elsewhere() {
+    let hosts = Hosts::start(3).await;
+    let spotter = hosts.spotter(&["--serving-max-answer-bytes", "100000"]).await;
+    let before: usize = predicts(&hosts);
+    for host in &hosts.serving {
+        host.change(|script| {
+            script.predict = Arc::new(|_| {
+                let mut answer = cat_and_dog();
+                answer.outputs.insert("detection_boxes".to_owned(), floats(&[1, 50_000, 4], &vec![0.5; 200_000]));
+                Ok(answer)
+            });
+        });
+    }
+    let body = problem(spotter.post("/v1/detect").body(photo("chelsea.png")), 502, "MODEL_CONTRACT").await;
+    assert!(body["detail"].as_str().unwrap().contains("--serving-max-answer-bytes"), "{body}");
+    // Twice, because a version that was replaced could be the reason.
+    assert!(predicts(&hosts) - before <= 2);
+}
+
+fn predicts(hosts: &Hosts) -> usize {
+    hosts.serving.iter().map(|host| host.received(|received| received.predicts.len())).sum()
+}
+
+#[tokio::test]
+async fn an_outage_is_not_answered_with_a_flood() {
+    let hosts = Hosts::start(3).await;
+    let spotter = hosts.spotter(&[]).await;
+    for host in &hosts.serving {
+        host.change(|script| script.predict = Arc::new(|_| Err(Status::unavailable("upstream reset"))));
+    }
+    let (before, begin) = (predicts(&hosts), Instant::now());
+    let seen = load(&spotter, 10, 20).await;
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [((503, "MODEL_UNAVAILABLE".to_owned()), 200)]);
+    // One call in five twice, and ten a second over the budget's window of ten seconds and however long this took: without
+    // a budget it would be three times as many.
+    let asked = predicts(&hosts) - before;
+    assert!(asked <= 200 + 40 + 10 * (10 + begin.elapsed().as_secs() as usize) + 20, "{asked}");
+}
+
+#[tokio::test]
+async fn a_slow_host_gets_less_of_the_work() {
+    let hosts = Hosts::start(2).await;
+    let spotter = hosts.spotter(&[]).await;
+    hosts.proxies[0].set(Trouble::Delays(Duration::from_millis(100)));
+    let seen = load(&spotter, 4, 10).await;
+    assert!(all_answered(&seen), "{seen:?}");
+    let by = |score: f32| seen.get(&(200, score.to_string())).copied().unwrap_or_default();
+    assert!(by(SCORES[0]) < by(SCORES[1]), "{seen:?}");
+}
+
+/// A name server that says what the test wants.
+#[derive(Debug, Default)]
+struct Names(Mutex<Vec<SocketAddr>>);
+
+#[async_trait::async_trait]
+impl Resolve for Names {
+    async fn resolve(&self, host: &str, _: u16) -> std::io::Result<Vec<SocketAddr>> {
+        assert_eq!(host, "models.test");
+        let known = self.0.lock().unwrap().clone();
+        if known.is_empty() { Err(std::io::Error::other("no such name")) } else { Ok(known) }
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_resolved_again_and_its_hosts_come_and_go() {
+    let mut addresses = Vec::new();
+    let mut serving = Vec::new();
+    for score in SCORES {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        addresses.push(listener.local_addr().unwrap());
+        serving.push(ScriptedServing::on(listener, Script::answering(response_with_score(score))));
+    }
+    let names = Arc::new(Names::default());
+    let flags = settings(&["--serving", "http://models.test:8500", "--serving-resolve-ms", "10"]);
+    let mut pool = flags.serving().unwrap();
+    pool.resolver = Arc::clone(&names) as Arc<dyn Resolve>;
+    let mut service = app::build(&flags).unwrap();
+    let backend = Arc::new(Serving::new(pool).unwrap());
+    service.catalog = Catalog::new(vec![Model::new("model", backend, LabelMap::coco())]);
+    let spotter = Spotter::run(service).await;
+
+    assert_eq!(ask(&spotter).await, (503, "MODEL_UNAVAILABLE".to_owned()), "the name is not known");
+    *names.0.lock().unwrap() = addresses[..2].to_vec();
+    until_used(&spotter, SCORES[0]).await;
+    until_used(&spotter, SCORES[1]).await;
+    *names.0.lock().unwrap() = addresses[1..].to_vec();
+    until_used(&spotter, SCORES[2]).await;
+    let seen = load(&spotter, 4, 10).await;
+    assert!(!seen.contains_key(&(200, SCORES[0].to_string())), "it is gone: {seen:?}");
+    names.0.lock().unwrap().clear();
+    let seen = load(&spotter, 4, 10).await;
+    assert!(all_answered(&seen), "a name server that is down takes no model server away: {seen:?}");
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_an_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tf.sock");
+    let _serving = ScriptedServing::on_socket_file(&path, Script::answering(response_with_score(0.5)));
+    let spotter = Spotter::start(&["--serving", &format!("unix:{}", path.display())]).await;
+    assert_eq!(ask(&spotter).await, (200, "0.5".to_owned()));
+}
+
+/// An authority, and what it vouches for: a certificate and its key in files.
+struct Authority {
+    folder: tempfile::TempDir,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new([]).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = parameters.self_signed(&key).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
+        Self { folder, issuer: rcgen::Issuer::new(parameters, key) }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    fn certificate(&self) -> String {
+        std::fs::read_to_string(self.path("ca.pem")).unwrap()
+    }
+
+    /// Certificate and key for a name, in PEM and as files.
+    fn vouch_for(&self, name: &str) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let parameters = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        let pair = (parameters.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem());
+        std::fs::write(self.path(&format!("{name}.pem")), &pair.0).unwrap();
+        std::fs::write(self.path(&format!("{name}.key")), &pair.1).unwrap();
+        pair
+    }
+}
+
+#[tokio::test]
+async fn model_servers_are_spoken_to_over_tls_and_know_who_asks() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.vouch_for("localhost");
+    authority.vouch_for("spotter");
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(certificate, key))
+        .client_ca_root(Certificate::from_pem(authority.certificate()));
+    let serving = ScriptedServing::over_tls(tls, Script::answering(response_with_score(0.5))).await;
+    // By name, which is both what is resolved and what the certificate must say.
+    let url = serving.url().replace("http://127.0.0.1", "https://localhost");
+    let (ca, cert, key) = (authority.path("ca.pem"), authority.path("spotter.pem"), authority.path("spotter.key"));
+    let known = ["--serving-ca", &ca, "--serving-client-cert", &cert, "--serving-client-key", &key];
+    let start = |url: &str, flags: &[&str]| {
+        let flags: Vec<String> =
+            ["--serving", url].into_iter().chain(flags.iter().copied()).map(ToOwned::to_owned).collect();
+        async move { Spotter::start(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await }
+    };
+    assert_eq!(ask(&start(&url, &known).await).await, (200, "0.5".to_owned()));
+
+    let unavailable = (503, "MODEL_UNAVAILABLE".to_owned());
+    let stranger = Authority::new();
+    let stranger = stranger.path("ca.pem");
+    assert_eq!(ask(&start(&url, &["--serving-ca", &ca]).await).await, unavailable, "it shows no certificate");
+    assert_eq!(ask(&start(&url, &["--serving-ca", &stranger]).await).await, unavailable, "another authority");
+    assert_eq!(ask(&start(&url, &[]).await).await, unavailable, "an authority that the system does not trust");
+    let by_number = url.replace("localhost", "127.0.0.1");
+    assert_eq!(ask(&start(&by_number, &known).await).await, unavailable, "the certificate names another host");
+}
+
+#[tokio::test]
+async fn files_of_tls_that_are_none_are_refused_at_the_start() {
+    let refused = |flags: &[&str]| {
+        let flags: Vec<_> = ["--serving", "https://localhost:1"].into_iter().chain(flags.iter().copied()).collect();
+        let error = app::build(&settings(&flags)).err().expect("refused");
+        format!("{error}: {}", std::error::Error::source(&error).unwrap())
+    };
+    let missing = refused(&["--serving-ca", "/nowhere/ca.pem"]);
+    assert!(missing.contains("--serving-ca") && missing.contains("/nowhere/ca.pem"), "{missing}");
+    let authority = Authority::new();
+    let (certificate, _) = authority.vouch_for("spotter");
+    let cert = authority.path("spotter.pem");
+    std::fs::write(authority.path("none.pem"), "hello").unwrap();
+    let none = authority.path("none.pem");
+    assert!(refused(&["--serving-ca", &none]).contains("holds no certificate"));
+    let no_key = refused(&["--serving-client-cert", &cert, "--serving-client-key", &cert]);
+    assert!(!no_key.contains(certificate.lines().nth(1).unwrap()), "what is in the files is not told: {no_key}");
+}
+
+#[tokio::test]
+async fn a_host_that_vanishes_from_its_name_finishes_what_it_has() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let old_address = listener.local_addr().unwrap();
+    let old = ScriptedServing::on(listener, Script::answering(response_with_score(SCORES[0])));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let new_address = listener.local_addr().unwrap();
+    let _new = ScriptedServing::on(listener, Script::answering(response_with_score(SCORES[1])));
+    let names = Arc::new(Names(Mutex::new(vec![old_address])));
+    let flags = settings(&["--serving", "http://models.test:8500", "--serving-resolve-ms", "10"]);
+    let mut pool = flags.serving().unwrap();
+    pool.resolver = Arc::clone(&names) as Arc<dyn Resolve>;
+    let mut service = app::build(&flags).unwrap();
+    let backend = Arc::new(Serving::new(pool).unwrap());
+    service.catalog = Catalog::new(vec![Model::new("model", backend, LabelMap::coco())]);
+    let spotter = Spotter::run(service).await;
+    until_used(&spotter, SCORES[0]).await;
+    old.change(|script| script.hang = true);
+    let before = old.received(|received| received.predicts.len());
+    let waiting = async {
+        let seen = ask(&spotter).await;
+        assert_eq!(seen, (200, SCORES[0].to_string()));
+    };
+    let vanishing = async {
+        old.until(|received| received.predicts.len() > before).await;
+        *names.0.lock().unwrap() = vec![new_address];
+        until_used(&spotter, SCORES[1]).await;
+        old.release();
+    };
+    tokio::join!(waiting, vanishing);
+}
