@@ -1,15 +1,17 @@
-//! How much of the service's memory photos may take at once.
+//! Who is let in: as many photos at once for each model as it can work on, in pixels no more than the memory for photos, and
+//! in front of that a queue that is bounded by time.
 //!
 //! A photo is small as a file and large as pixels: 50 megapixels can be a file of 60 kB. So what is counted is pixels, from
-//! before a photo is decoded until its answer is made. The queue is bounded as well: past it, waiting would only make
-//! everybody late.
+//! before a photo is decoded until its answer is made. Photos are counted too: each goes through several jobs, and jobs are
+//! done in the order in which they came, so that with too many at once all would be decoded before the first is looked at.
 //!
-//! Photos are counted too. Each goes through several jobs, and jobs are done in the order in which they came: with too many
-//! photos at once all would be decoded before the first is looked at, and under load none would be finished in time.
+//! Waiting costs everybody behind as well. So a photo is refused at once where, by how long photos took lately, its turn would
+//! come too late, and dropped from the queue when it has: before it has cost a core or the model server anything.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -18,58 +20,158 @@ use crate::fault::{Code, Fault};
 
 /// Pixels that one permit stands for: the semaphore counts in 32 bits.
 const PIXELS_A_PERMIT: u64 = 4096;
-/// Photos that may wait.
-const MAX_WAITING: usize = 256;
-/// By then a place is free or the service needs replicas.
-const RETRY: Duration = Duration::from_secs(1);
+/// Photos that may wait for one model, however fast it is.
+const MAX_QUEUED: usize = 256;
+/// How much of the last photo's time goes into the estimate of the next one's.
+const WEIGHT_OF_LAST: f64 = 0.1;
+/// Bounds of Retry-After.
+const SHORTEST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
-/// The budget; clones share it.
+/// What is let in.
 #[derive(Debug, Clone)]
-pub struct Admission {
-    photos: Arc<Semaphore>,
-    budget: Arc<Semaphore>,
-    permits: u32,
-    waiting: Arc<AtomicUsize>,
+pub struct Bounds {
+    /// Photos worked on at once, by the model's name. A model that is not named has one place.
+    pub places: HashMap<String, usize>,
+    /// Pixels of all photos that are worked on at once.
+    pub pixels: u64,
+    /// How long a photo may wait for its turn.
+    pub queue_time: Duration,
 }
 
-/// A photo's share of the budget, given back when this is dropped.
+/// The gates of all models and the memory that they share; clones share both.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    bounds: Arc<Bounds>,
+    memory: Arc<Semaphore>,
+    permits: u32,
+    gates: Arc<Mutex<HashMap<String, Arc<Gate>>>>,
+}
+
+/// The places at one model.
+#[derive(Debug)]
+struct Gate {
+    limit: usize,
+    places: Arc<Semaphore>,
+    queued: AtomicUsize,
+    /// How long photos held their place lately, in seconds; zero before the first.
+    held: Mutex<f64>,
+}
+
+/// How busy a model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Photos that wait for their turn.
+    pub queued: usize,
+    /// Photos that are worked on.
+    pub in_flight: usize,
+    /// How many may be worked on at once.
+    pub limit: usize,
+}
+
+/// A photo's place and its share of the memory, given back when this is dropped.
 #[derive(Debug)]
 pub struct Admitted {
-    _photo: OwnedSemaphorePermit,
+    gate: Arc<Gate>,
+    since: Instant,
+    _place: OwnedSemaphorePermit,
     _pixels: OwnedSemaphorePermit,
 }
 
 impl Admission {
-    /// As many photos and as many pixels at once.
-    pub fn new(photos: usize, pixels: u64) -> Self {
-        let permits = permits(pixels);
-        Self {
-            photos: Arc::new(Semaphore::new(photos.max(1))),
-            budget: Arc::new(Semaphore::new(permits as usize)),
-            permits,
-            waiting: Arc::default(),
-        }
+    /// With these bounds.
+    pub fn new(bounds: Bounds) -> Self {
+        let permits = permits(bounds.pixels);
+        let memory = Arc::new(Semaphore::new(permits as usize));
+        Self { bounds: Arc::new(bounds), memory, permits, gates: Arc::default() }
     }
 
-    /// Waits for room for a photo of this size. One larger than the whole budget takes all of it.
+    /// Waits for a place at the model and for room for a photo of this size. One larger than all the room takes all of it.
     ///
     /// # Errors
-    /// `OVERLOADED` when too many wait already, or when there was no room before the deadline.
-    pub async fn admit(&self, pixels: u64, deadline: Deadline) -> Result<Admitted, Fault> {
-        let full = |detail: &str| Fault::new(Code::Overloaded, detail).retry_after(RETRY);
+    /// `OVERLOADED`, at once where its turn would come too late, else when it did. The facts say how many wait and are worked
+    /// on.
+    pub async fn admit(&self, model: &str, pixels: u64, deadline: Deadline) -> Result<Admitted, Fault> {
+        let gate = self.gate(model);
         let share = permits(pixels).min(self.permits);
-        let waiting = Waiting::enter(&self.waiting)
-            .ok_or_else(|| full("This service has more photos waiting than it can answer in time."))?;
+        let waiting = Queued::enter(&gate);
+        let (expected, held) = gate.expected_wait(waiting.ahead);
+        let patience = self.bounds.queue_time.min(deadline.left().saturating_sub(held));
+        if waiting.ahead >= MAX_QUEUED || expected > patience {
+            drop(waiting);
+            return Err(gate.full(model, "has more photos waiting than it can answer in time", expected));
+        }
         let room = async {
-            let photo = Arc::clone(&self.photos).acquire_owned().await;
-            (photo, Arc::clone(&self.budget).acquire_many_owned(share).await)
+            let place = Arc::clone(&gate.places).acquire_owned().await;
+            (place, Arc::clone(&self.memory).acquire_many_owned(share).await)
         };
-        let room = deadline.bound(room).await;
+        // A free place is taken whatever the estimate: without photos there would never be a better one.
+        let room = deadline.at_most(patience.max(FREE)).bound(room).await;
         drop(waiting);
-        let (photo, pixels) =
-            room.map_err(|_| full("There was no room for the photo before the request's deadline."))?;
+        let Ok((place, pixels)) = room else {
+            return Err(gate.full(model, "had no room for the photo in time", expected));
+        };
         let open = "the semaphore is never closed";
-        Ok(Admitted { _photo: photo.expect(open), _pixels: pixels.expect(open) })
+        let (place, pixels) = (place.expect(open), pixels.expect(open));
+        Ok(Admitted { gate, since: Instant::now(), _place: place, _pixels: pixels })
+    }
+
+    /// How busy a model is.
+    pub fn load(&self, model: &str) -> Load {
+        self.gate(model).load()
+    }
+
+    fn gate(&self, model: &str) -> Arc<Gate> {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gate) = gates.get(model) {
+            return Arc::clone(gate);
+        }
+        let places = self.bounds.places.get(model).copied().unwrap_or_default();
+        let gate = Arc::new(Gate::new(places.max(1)));
+        gates.insert(model.to_owned(), Arc::clone(&gate));
+        gate
+    }
+}
+
+/// Time to take what is free.
+const FREE: Duration = Duration::from_millis(1);
+
+impl Gate {
+    fn new(limit: usize) -> Self {
+        Self { limit, places: Arc::new(Semaphore::new(limit)), queued: AtomicUsize::new(0), held: Mutex::new(0.0) }
+    }
+
+    /// How long until a photo with so many ahead of it has a place, and how long it is then held. Both are zero where a place
+    /// is free.
+    fn expected_wait(&self, ahead: usize) -> (Duration, Duration) {
+        if self.places.available_permits() > ahead {
+            return (Duration::ZERO, Duration::ZERO);
+        }
+        let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let turns = (ahead + 1) as f64 / self.limit as f64;
+        (Duration::from_secs_f64(turns * held), Duration::from_secs_f64(held))
+    }
+
+    fn load(&self) -> Load {
+        let free = self.places.available_permits().min(self.limit);
+        Load { queued: self.queued.load(Ordering::Relaxed), in_flight: self.limit - free, limit: self.limit }
+    }
+
+    fn full(&self, model: &str, what: &str, wait: Duration) -> Fault {
+        let Load { queued, in_flight, limit } = self.load();
+        Fault::new(Code::Overloaded, format!("Model '{model}' {what} ({in_flight} in work, {queued} waiting)."))
+            .retry_after(wait.clamp(SHORTEST_RETRY, LONGEST_RETRY))
+            .with("queued", queued)
+            .with("in_flight", in_flight)
+            .with("limit", limit)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let last = self.since.elapsed().as_secs_f64();
+        let mut held = self.gate.held.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = if *held == 0.0 { last } else { *held + WEIGHT_OF_LAST * (last - *held) };
     }
 }
 
@@ -78,18 +180,20 @@ fn permits(pixels: u64) -> u32 {
 }
 
 /// A place in the queue, left when this is dropped: also by a client that goes away.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Queued<'a> {
+    gate: &'a Gate,
+    ahead: usize,
+}
 
-impl<'a> Waiting<'a> {
-    fn enter(count: &'a AtomicUsize) -> Option<Self> {
-        let place = Self(count);
-        (count.fetch_add(1, Ordering::Relaxed) < MAX_WAITING).then_some(place)
+impl<'a> Queued<'a> {
+    fn enter(gate: &'a Gate) -> Self {
+        Self { gate, ahead: gate.queued.fetch_add(1, Ordering::Relaxed) }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.gate.queued.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -100,51 +204,118 @@ mod tests {
     const SOON: Duration = Duration::from_millis(5);
     const LATE: Duration = Duration::from_secs(60);
 
+    fn bounds(photos: usize, pixels: u64, queue_time: Duration) -> Bounds {
+        Bounds { places: HashMap::from([("m".to_owned(), photos)]), pixels, queue_time }
+    }
+
+    fn admission(photos: usize, pixels: u64) -> Admission {
+        Admission::new(bounds(photos, pixels, LATE))
+    }
+
+    /// Waits until so many are queued.
+    async fn until_queued(admission: &Admission, count: usize) {
+        while admission.gate("m").queued.load(Ordering::Relaxed) != count {
+            tokio::task::yield_now().await;
+        }
+    }
+
     #[tokio::test]
     async fn photos_wait_for_room_and_give_it_back() {
-        let admission = Admission::new(9, 10_000_000);
-        let first = admission.admit(6_000_000, Deadline::after(SOON)).await.expect("there is room");
-        let fault = admission.admit(6_000_000, Deadline::after(SOON)).await.expect_err("there is none");
+        let admission = admission(9, 10_000_000);
+        let first = admission.admit("m", 6_000_000, Deadline::after(SOON)).await.expect("there is room");
+        let fault = admission.admit("m", 6_000_000, Deadline::after(SOON)).await.expect_err("there is none");
         assert_eq!(fault.code(), Code::Overloaded);
         assert!(fault.retry_wait().is_some());
         let waits = admission.clone();
-        let second = tokio::spawn(async move { waits.admit(6_000_000, Deadline::after(LATE)).await });
+        let second = tokio::spawn(async move { waits.admit("m", 6_000_000, Deadline::after(LATE)).await });
         drop(first);
         second.await.expect("no panic").expect("room again");
     }
 
     #[tokio::test]
     async fn a_photo_larger_than_the_budget_takes_all_of_it() {
-        let admission = Admission::new(9, 1_000_000);
-        let all = admission.admit(u64::MAX, Deadline::after(SOON)).await.expect("alone");
-        assert_eq!(admission.admit(1, Deadline::after(SOON)).await.expect_err("taken").code(), Code::Overloaded);
+        let admission = admission(9, 1_000_000);
+        let all = admission.admit("m", u64::MAX, Deadline::after(SOON)).await.expect("alone");
+        let fault = admission.admit("other", 1, Deadline::after(SOON)).await.expect_err("all models share it");
+        assert_eq!(fault.code(), Code::Overloaded);
         drop(all);
-        admission.admit(1, Deadline::after(SOON)).await.expect("free");
+        admission.admit("m", 1, Deadline::after(SOON)).await.expect("free");
     }
 
     #[tokio::test]
-    async fn photos_are_counted_however_small() {
-        let admission = Admission::new(1, u64::MAX);
-        let first = admission.admit(1, Deadline::after(SOON)).await.expect("free");
-        assert_eq!(admission.admit(1, Deadline::after(SOON)).await.expect_err("taken").code(), Code::Overloaded);
+    async fn photos_are_counted_for_each_model_however_small() {
+        let admission = admission(1, u64::MAX);
+        let first = admission.admit("m", 1, Deadline::after(SOON)).await.expect("free");
+        let fault = admission.admit("m", 1, Deadline::after(SOON)).await.expect_err("taken");
+        assert_eq!(fault.code(), Code::Overloaded);
+        for (fact, value) in [("queued", 0), ("in_flight", 1), ("limit", 1)] {
+            assert_eq!(fault.facts()[fact], value, "{fact}");
+        }
+        admission.admit("other", 1, Deadline::after(SOON)).await.expect("another model has places of its own");
         drop(first);
-        admission.admit(1, Deadline::after(SOON)).await.expect("free again");
+        admission.admit("m", 1, Deadline::after(SOON)).await.expect("free again");
     }
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
-        let admission = Admission::new(1, 1);
-        let _held = admission.admit(1, Deadline::after(LATE)).await.expect("free");
-        let waiting = (0..MAX_WAITING).map(|_| {
+        let admission = admission(1, 1);
+        let _held = admission.admit("m", 1, Deadline::after(LATE)).await.expect("free");
+        let waiting = (0..MAX_QUEUED).map(|_| {
             let admission = admission.clone();
-            tokio::spawn(async move { admission.admit(1, Deadline::after(LATE)).await.map(drop) })
+            tokio::spawn(async move { admission.admit("m", 1, Deadline::after(LATE)).await.map(drop) })
         });
         let waiting: Vec<_> = waiting.collect();
-        while admission.waiting.load(Ordering::Relaxed) < MAX_WAITING {
-            tokio::task::yield_now().await;
-        }
-        let fault = admission.admit(1, Deadline::after(LATE)).await.expect_err("full");
+        until_queued(&admission, MAX_QUEUED).await;
+        let fault = admission.admit("m", 1, Deadline::after(LATE)).await.expect_err("full");
         assert_eq!(fault.code(), Code::Overloaded);
         waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_turn_would_come_too_late_is_refused_at_once() {
+        let admission = Admission::new(bounds(2, u64::MAX, Duration::from_secs(5)));
+        *admission.gate("m").held.lock().expect("whole") = 4.0;
+        let _one = admission.admit("m", 1, Deadline::after(LATE)).await.expect("free");
+        let _two = admission.admit("m", 1, Deadline::after(LATE)).await.expect("free");
+        // Two places, four seconds a photo: the first waits for two seconds, the second for four, the third for six.
+        let waits = [(); 2].map(|()| {
+            let admission = admission.clone();
+            tokio::spawn(async move { admission.admit("m", 1, Deadline::after(LATE)).await.map(drop) })
+        });
+        until_queued(&admission, 2).await;
+        let begin = tokio::time::Instant::now();
+        let fault = admission.admit("m", 1, Deadline::after(LATE)).await.expect_err("six seconds are more than five");
+        assert_eq!(begin.elapsed(), Duration::ZERO, "at once");
+        assert_eq!(fault.retry_wait(), Some(Duration::from_secs(6)));
+        for wait in waits {
+            let fault = wait.await.expect("no panic").expect_err("nobody left");
+            assert_eq!(fault.code(), Code::Overloaded);
+        }
+        assert_eq!(begin.elapsed().as_secs(), 5, "nobody waits for longer than the queue's time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_deadline_cannot_be_met_is_refused_before_it_costs_anything() {
+        let admission = admission(1, u64::MAX);
+        *admission.gate("m").held.lock().expect("whole") = 4.0;
+        let held =
+            admission.admit("m", 1, Deadline::after(Duration::from_secs(1))).await.expect("a free place is taken");
+        let deadline = Deadline::after(Duration::from_secs(7));
+        admission.admit("m", 1, deadline).await.expect_err("four seconds to wait and four to work");
+        drop(held);
+        admission.admit("m", 1, deadline).await.expect("free");
+    }
+
+    #[tokio::test]
+    async fn who_leaves_the_queue_makes_room_in_it() {
+        let admission = admission(1, u64::MAX);
+        let held = admission.admit("m", 1, Deadline::after(LATE)).await.expect("free");
+        let waits = admission.clone();
+        let waiting = tokio::spawn(async move { waits.admit("m", 1, Deadline::after(LATE)).await.map(drop) });
+        until_queued(&admission, 1).await;
+        waiting.abort();
+        until_queued(&admission, 0).await;
+        drop(held);
+        admission.admit("m", 1, Deadline::after(SOON)).await.expect("the place went to nobody else");
     }
 }

@@ -91,7 +91,7 @@ pub fn build(settings: &Settings) -> Result<Service, StartError> {
     let pipeline = Pipeline {
         limits: settings.limits(),
         workers: workers.clone(),
-        admission: Admission::new(settings.in_flight(), settings.max_pixels_in_flight),
+        admission: Admission::new(settings.admission()),
     };
     Ok(Service {
         catalog: catalog(settings, &workers)?,
@@ -184,7 +184,6 @@ fn profile(settings: &Settings, model: &ModelSettings) -> Result<Profile, StartE
         mapping: model.mapping.clone(),
         defaults: settings.defaults(model),
         max_side: model.max_side.unwrap_or(settings.max_side),
-        max_in_flight: model.max_in_flight,
     })
 }
 

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 
 use crate::access::origin::Origin;
 use crate::access::rate::Rate;
+use crate::admission;
 use crate::arriving::Arriving;
 use crate::backend::embedded::NANODET_G_NAME;
 use crate::backend::serving::{self, Address};
@@ -181,10 +182,21 @@ pub struct Settings {
     )]
     pub max_image_pixels: u64,
 
-    /// Photos worked on at once; further ones wait, and are refused where too many do; 0 means two per worker for the
+    /// Photos worked on at once for each model; further ones wait, and are refused where too many do; 0 means two per worker for the
     /// embedded detector and 64 in front of TensorFlow Serving
     #[arg(long, env = "SPOTTER_MAX_IN_FLIGHT", default_value_t = 0, value_name = "COUNT", help_heading = "Limits")]
     pub max_in_flight: u16,
+
+    /// How long a photo may wait for its turn; where it would take longer it is refused at once
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_QUEUE_MS",
+        default_value_t = 5_000,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(0..=3_600_000),
+        help_heading = "Limits"
+    )]
+    pub max_queue_ms: u64,
 
     /// Most pixels of all photos that are worked on at once; further ones wait, and are refused where too many do
     #[arg(
@@ -500,14 +512,24 @@ impl Settings {
         }
     }
 
-    /// How many photos to take on at once.
-    pub fn in_flight(&self) -> usize {
-        let waits = |model: &ModelSettings| matches!(model.runs, Runs::Serving { .. });
-        match self.max_in_flight {
+    /// How many photos to take on at once for a model.
+    fn places(&self, model: &ModelSettings) -> usize {
+        match (model.max_in_flight, &model.runs) {
+            (Some(count), _) => count.get(),
+            (None, _) if self.max_in_flight > 0 => usize::from(self.max_in_flight),
             // These mostly wait for the model server.
-            0 if self.models().iter().any(waits) => 64,
-            0 => 2 * self.worker_count(),
-            count => usize::from(count),
+            (None, Runs::Serving { .. }) => 64,
+            (None, Runs::Embedded(_)) => 2 * self.worker_count(),
+        }
+    }
+
+    /// Who is let in.
+    pub fn admission(&self) -> admission::Bounds {
+        let places = self.models().iter().map(|model| (model.name.clone(), self.places(model))).collect();
+        admission::Bounds {
+            places,
+            pixels: self.max_pixels_in_flight,
+            queue_time: Duration::from_millis(self.max_queue_ms),
         }
     }
 

@@ -1,14 +1,12 @@
 //! The models that are served, and what is known of each of their versions.
 
 use std::collections::{HashMap, HashSet};
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
-use crate::admission::{Admission, Admitted};
 use crate::backend::{Backend, Call, Predict, Prediction, Target};
 use crate::deadline::Deadline;
 use crate::detect::options::Defaults;
@@ -75,8 +73,6 @@ pub struct Profile {
     pub defaults: Defaults,
     /// The longest side in pixels that it is sent where its size is open.
     pub max_side: u32,
-    /// How many photos it is asked about at once, where that is fewer than the service takes on.
-    pub max_in_flight: Option<NonZeroUsize>,
 }
 
 impl Profile {
@@ -92,7 +88,6 @@ impl Profile {
             mapping: Mapping::default(),
             defaults: Defaults::default(),
             max_side: DEFAULT_MAX_SIDE,
-            max_in_flight: None,
         }
     }
 }
@@ -105,7 +100,6 @@ pub struct Model {
     profile: Profile,
     backend: Arc<dyn Backend>,
     labels: RwLock<LabelMap>,
-    places: Option<Admission>,
     known: Mutex<Known>,
 }
 
@@ -142,10 +136,8 @@ pub struct Resolved {
 impl Model {
     /// A model at a backend.
     pub fn new(profile: Profile, backend: Arc<dyn Backend>) -> Self {
-        // Pixels are the service's to count.
-        let places = profile.max_in_flight.map(|photos| Admission::new(photos.get(), u64::MAX));
         let labels = RwLock::new(profile.labels.clone());
-        Self { profile, backend, labels, places, known: Mutex::default() }
+        Self { profile, backend, labels, known: Mutex::default() }
     }
 
     /// What clients call it.
@@ -173,17 +165,6 @@ impl Model {
         match asked {
             VersionChoice::Latest => &self.profile.version,
             VersionChoice::Number(_) | VersionChoice::Label(_) => asked,
-        }
-    }
-
-    /// Waits until the model has a place for one more photo, where their number is bounded.
-    ///
-    /// # Errors
-    /// `OVERLOADED`, as the service's own admission.
-    pub async fn admit(&self, deadline: Deadline) -> Result<Option<Admitted>, Fault> {
-        match &self.places {
-            Some(places) => places.admit(1, deadline).await.map(Some),
-            None => Ok(None),
         }
     }
 

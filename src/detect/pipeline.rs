@@ -156,9 +156,7 @@ impl Pipeline {
         let choice = model.version(&choice).clone();
         let resolved = model.resolve(&choice, call).await?;
         let waiting = Instant::now();
-        // The model's place first: whoever waits for one must not hold one of the service's.
-        let _place = model.admit(call.deadline).await?;
-        let admitted = self.admission.admit(photo.photo().pixels(), call.deadline).await?;
+        let admitted = self.admission.admit(model.name(), photo.photo().pixels(), call.deadline).await?;
         let queue = waiting.elapsed();
 
         let mut asked = Asked { model, choice, resolved, photo, options: &options, keep, call };

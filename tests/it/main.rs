@@ -16,6 +16,7 @@ mod lifecycle;
 mod models;
 mod openapi;
 mod options;
+mod overload;
 mod page;
 mod problems;
 mod readme;

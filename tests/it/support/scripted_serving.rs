@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use prost::Message;
 use spotter::backend::serving::proto::tensorflow::serving::model_service_server::{ModelService, ModelServiceServer};
@@ -46,6 +47,8 @@ pub struct Script {
     pub predict: Answer,
     /// The answer to every call, where it is a refusal.
     pub refuse: Option<Status>,
+    /// How long a Predict takes.
+    pub delay: Duration,
     /// Whether a Predict waits until it is released, which may be never.
     pub hang: bool,
 }
@@ -202,6 +205,7 @@ impl PredictionService for Inner {
         let (metadata, _, message) = request.into_parts();
         self.received.lock().unwrap().predicts.push((metadata, message.clone()));
         let (script, version) = self.read(message.model_spec.as_ref())?;
+        tokio::time::sleep(script.delay).await;
         if script.hang {
             let unanswered = Unanswered(self);
             self.release.notified().await;
@@ -288,6 +292,7 @@ impl Script {
             signature,
             predict: Arc::new(|_| Ok(cat_and_dog())),
             refuse: None,
+            delay: Duration::ZERO,
             hang: false,
         }
     }

@@ -1,0 +1,122 @@
+//! More photos than can be answered: who is let in, who is told to come back, and what nobody pays for.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use spotter::app;
+use spotter::backend::Call;
+use spotter::deadline::Deadline;
+use spotter::detect::{Job, Keep, Wanted};
+use spotter::request_id::RequestId;
+
+use crate::support::photos::photo;
+use crate::support::scripted_serving::{Script, ScriptedServing};
+use crate::support::service::{Spotter, problem_and_headers, settings};
+
+fn upload(spotter: &Spotter) -> reqwest::RequestBuilder {
+    spotter.post("/v1/detect").body(photo("chelsea.png"))
+}
+
+#[tokio::test]
+async fn a_burst_is_answered_or_refused_and_costs_the_model_server_nothing_in_vain() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let flags = ["--serving", &serving.url(), "--max-in-flight", "2", "--max-queue-ms", "200"];
+    let spotter = Spotter::start(&flags).await;
+    spotter.detect("/v1/detect", photo("chelsea.png")).await;
+    serving.change(|script| script.delay = Duration::from_millis(20));
+    let before = serving.received(|received| received.predicts.len());
+
+    let mut seen: BTreeMap<u16, usize> = BTreeMap::new();
+    for response in join_all((0..60).map(|_| upload(&spotter).send())).await {
+        let response = response.unwrap();
+        let status = response.status().as_u16();
+        *seen.entry(status).or_default() += 1;
+        if status == 503 {
+            assert!(response.headers().contains_key("retry-after"));
+            let body: serde_json::Value = response.json().await.unwrap();
+            assert_eq!((&body["code"], &body["limit"]), (&"OVERLOADED".into(), &2.into()), "{body}");
+        }
+    }
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), [200, 503], "{seen:?}");
+    let asked = serving.received(|received| received.predicts.len()) - before;
+    assert_eq!(asked, seen[&200], "who is refused was never sent to the model server");
+    spotter.detect("/v1/detect", photo("chelsea.png")).await;
+}
+
+#[tokio::test]
+async fn a_full_model_says_how_many_are_in_work_and_waiting() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let flags = ["--serving", &serving.url(), "--max-in-flight", "1", "--max-queue-ms", "50"];
+    let spotter = Spotter::start(&flags).await;
+    spotter.detect("/v1/detect", photo("chelsea.png")).await;
+    serving.change(|script| script.hang = true);
+    let busy = tokio::spawn(upload(&spotter).send());
+    serving.until(|received| received.predicts.len() == 2).await;
+    let (headers, body) = problem_and_headers(upload(&spotter), 503, "OVERLOADED").await;
+    assert!(headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+    assert_eq!((&body["in_flight"], &body["queued"], &body["limit"]), (&1.into(), &0.into(), &1.into()), "{body}");
+    serving.release();
+    assert_eq!(busy.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_the_queue_costs_the_model_server_nothing() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let service = app::build(&settings(&["--serving", &serving.url(), "--max-in-flight", "1"])).unwrap();
+    let admission = service.pipeline.admission.clone();
+    let spotter = Spotter::run(service).await;
+    serving.change(|script| script.hang = true);
+    let busy = tokio::spawn(upload(&spotter).send());
+    serving.until(|received| received.predicts.len() == 1).await;
+    let leaves = tokio::spawn(upload(&spotter).send());
+    until(|| admission.load("model").queued == 1).await;
+    leaves.abort();
+    until(|| admission.load("model").queued == 0).await;
+    serving.release();
+    assert_eq!(busy.await.unwrap().unwrap().status(), 200);
+    until(|| admission.load("model").in_flight == 0).await;
+    assert_eq!(serving.received(|received| received.predicts.len()), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_it_waits_for_a_core_costs_the_model_server_nothing() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let service = app::build(&settings(&["--serving", &serving.url(), "--workers", "1"])).unwrap();
+    let (pipeline, model) = (&service.pipeline, service.catalog.default_model());
+    let (release, released) = mpsc::channel::<()>();
+    let (started, starts) = tokio::sync::oneshot::channel();
+    let workers = pipeline.workers.clone();
+    let busy = tokio::spawn(async move {
+        let hold = move || {
+            started.send(()).unwrap();
+            let _ = released.recv();
+            Ok(())
+        };
+        workers.run(Deadline::after(Duration::from_secs(60)), hold).await
+    });
+    starts.await.unwrap();
+    // The pipeline itself: over HTTP the options would wait for the core before the photo does.
+    let call = Call { deadline: Deadline::after(Duration::from_secs(60)), request_id: RequestId::generate() };
+    let job = || Job {
+        image: photo("chelsea.png"),
+        wanted: Wanted::read(&[], service.defaults, model.labels()).unwrap(),
+        keep: Keep::Nothing,
+    };
+    tokio::select! {
+        _ = pipeline.detect(model, job(), &call) => panic!("there is no core"),
+        () = until(|| pipeline.admission.load("model").in_flight == 1) => {}
+    }
+    assert_eq!(pipeline.admission.load("model").in_flight, 0, "its place is free");
+    release.send(()).unwrap();
+    busy.await.unwrap().unwrap();
+    pipeline.detect(model, job(), &call).await.unwrap();
+    assert_eq!(serving.received(|received| received.predicts.len()), 1, "the one that stayed");
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}
