@@ -712,6 +712,9 @@ def make_tiff_ycbcr():
     full = [(530, 3, [1, 1])]
     expect("tiff-ycbcr", ycbcr_shown(samples))
     save("close", "tiff-ycbcr.planar.tif", tiff(samples, 6, 8, extra=full, planar=True))
+    save("close", "tiff-ycbcr.16.tif", tiff((samples * 257).astype(np.uint16), 6, 16, extra=full))
+    wide = (532, 5, sum((fraction(value) for value in (0, 65535, 32768, 65535, 32768, 65535)), []))
+    save("close", "tiff-ycbcr.16-with-range.tif", tiff((samples * 257).astype(np.uint16), 6, 16, extra=[*full, wide]))
     rec709 = (0.2126, 0.7152, 0.0722)
     coefficients = (529, 5, sum((fraction(share) for share in rec709), []))
     samples = ycbcr_samples(RGB, rec709)
@@ -752,6 +755,11 @@ def make_tiff_lab():
     save("close", "tiff-lab.cie.tif", tiff(signed, 8, 8))
     save("close", "tiff-lab.icc.tif", tiff(signed ^ np.array([0, 128, 128], np.uint8), 9, 8))
     save("close", "tiff-lab.pillow.tif", pillow(stored, "TIFF"))
+    # The same colors in 16 bits: L* over the whole range, or up to 0xff00 as ICC has it; 256 to a unit of a* and b*.
+    units = signed.astype(np.uint16)
+    save("close", "tiff-lab.cie-16.tif", tiff(np.dstack([units[..., :1] * 257, units[..., 1:] << 8]), 8, 16))
+    offset = units ^ np.array([0, 128, 128], np.uint16)
+    save("close", "tiff-lab.icc-16.tif", tiff(offset << 8, 9, 16))
 
 
 def make_tiff_refused():
@@ -763,8 +771,8 @@ def make_tiff_refused():
     save(folder, "signed.tif", tiff(GREY16, 1, 16, extra=[(339, 3, [2])]))
     save(folder, "complex.tif", tiff(GREY16, 1, 64, extra=[(339, 3, [6])]))
     save(folder, "565.tif", tiff(RGB, 2, 8, extra=[(258, 3, [5, 6, 5])]))
-    save(folder, "lab-16.tif", tiff(RGB16, 8, 16))
-    save(folder, "ycbcr-16.tif", tiff(RGB16, 6, 16, extra=[(530, 3, [1, 1])]))
+    save(folder, "lab-12.tif", tiff(RGB, 8, 8, extra=[(258, 3, [12, 12, 12])]))
+    save(folder, "ycbcr-16-subsampled.tif", tiff(RGB16, 6, 16))
     save(folder, "log-luv.tif", tiff(RGB16, 32845, 16))
     save(folder, "mask.tif", tiff(GREY > 127, 4, 1))
     save(folder, "six-inks.tif", tiff(np.dstack([RGB, RGB]), 5, 8, extra=[(332, 3, [2])]))

@@ -21,11 +21,7 @@ pub(super) enum Model {
     /// Amounts of ink: 0 is bare paper.
     Cmyk,
     YCbCr(YCbCr),
-    /// With the level that stands for no color added to a* and b*.
-    Lab {
-        zero: u8,
-        gamma: Vec<u8>,
-    },
+    Lab(Lab),
     /// The color of each level.
     Palette(Vec<[u8; 3]>),
 }
@@ -50,10 +46,10 @@ impl Model {
             (3, _) => unsupported("a palette"),
             (5, _) if directory.number(tag::INK_SET)?.unwrap_or(CMYK_INKS) == CMYK_INKS => Ok(Self::Cmyk),
             (5, _) => unsupported("inks other than CMYK"),
-            (6, Depth::Uint(8)) => YCbCr::read(directory).map(Self::YCbCr),
+            (6, Depth::Uint(8 | 16)) => YCbCr::read(directory, depth).map(Self::YCbCr),
             (6, _) => unsupported("YCbCr"),
-            (8, Depth::Uint(8)) => Ok(Self::Lab { zero: 0, gamma: srgb_gamma() }),
-            (9, Depth::Uint(8)) => Ok(Self::Lab { zero: 128, gamma: srgb_gamma() }),
+            (8, Depth::Uint(bits @ (8 | 16))) => Ok(Self::Lab(Lab::new(Encoding::Cie, bits))),
+            (9, Depth::Uint(bits @ (8 | 16))) => Ok(Self::Lab(Lab::new(Encoding::Icc, bits))),
             (8 | 9, _) => unsupported("Lab"),
             (other, _) => unsupported(&format!("photometric interpretation {other}")),
         }
@@ -63,7 +59,7 @@ impl Model {
     pub(super) fn channels(&self) -> usize {
         match self {
             Self::Grey | Self::Inverted | Self::Palette(_) => 1,
-            Self::Rgb | Self::YCbCr(_) | Self::Lab { .. } => 3,
+            Self::Rgb | Self::YCbCr(_) | Self::Lab(_) => 3,
             Self::Cmyk => 4,
         }
     }
@@ -75,11 +71,7 @@ impl Model {
             Self::Rgb => [level[0], level[1], level[2]],
             Self::Cmyk => [0, 1, 2].map(|ink: usize| times(255 - level[ink], 255 - level[3])),
             Self::YCbCr(ycbcr) => ycbcr.rgb([level[0], level[1], level[2]]),
-            Self::Lab { zero, gamma } => {
-                // Less the zero, a* and b* are bytes with a sign.
-                let signed = |level: u8| f32::from(level.wrapping_sub(*zero).cast_signed());
-                lab_to_srgb(f32::from(level[0]) / 2.55, signed(level[1]), signed(level[2]), gamma)
-            }
+            Self::Lab(lab) => lab.rgb([level[0], level[1], level[2]]),
             Self::Palette(colors) => colors[usize::from(level[0])],
         }
     }
@@ -128,7 +120,7 @@ pub(super) struct YCbCr {
 }
 
 impl YCbCr {
-    fn read(directory: &Directory<'_>) -> Result<Self, Broken> {
+    fn read(directory: &Directory<'_>, depth: Depth) -> Result<Self, Broken> {
         let luma = directory.fractions(tag::YCBCR_COEFFICIENTS)?;
         let range = directory.fractions(tag::REFERENCE_BLACK_WHITE)?;
         // Absent, and nonsense as libtiff treats it: Rec. 601 with the full range.
@@ -136,6 +128,11 @@ impl YCbCr {
         let range = <[f32; 6]>::try_from(range).ok().filter(|range| {
             range.iter().all(|value| value.is_finite()) && range.as_chunks().0.iter().all(|[low, high]| low < high)
         });
+        // It is in the file's own levels; what is given here has 8 bits, rounded in the same way.
+        let range = match depth {
+            Depth::Uint(16) => range.map(|range| range.map(|level| scale(level as u32, 16).into())),
+            _ => range,
+        };
         Ok(Self {
             luma: luma.unwrap_or([0.299, 0.587, 0.114]),
             range: range.unwrap_or([0.0, 255.0, 128.0, 255.0, 128.0, 255.0]),
@@ -153,6 +150,51 @@ impl YCbCr {
         let g = (y - blue * b - red * r) / green;
         // The cast clamps.
         [r, g, b].map(|value| value.round() as u8)
+    }
+}
+
+/// How L*, a* and b* are written as numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    /// L* fills the range; a* and b* have a sign (TIFF 6.0, section 23).
+    Cie,
+    /// a* and b* lie above zero by half of the range; of 16 bits, 0xff00 is the most that L* has (ICC.1:2001-04, 6.3.4.2).
+    Icc,
+}
+
+/// L*a*b* as the file encodes it.
+#[derive(Debug, Clone)]
+pub(super) struct Lab {
+    encoding: Encoding,
+    /// How much L* a level of 8 bits stands for.
+    lightness: f32,
+    /// How much of a* or b*: 1, or a little more where 16 bits were spread over 8.
+    chroma: f32,
+    gamma: Vec<u8>,
+}
+
+impl Lab {
+    fn new(encoding: Encoding, bits: u32) -> Self {
+        // 257 steps of 16 bits are one level of 8; one unit of a* or b* is 256 of them.
+        let chroma = if bits == 16 { 257.0 / 256.0 } else { 1.0 };
+        let lightness = match (encoding, bits) {
+            (Encoding::Icc, 16) => 100.0 * 257.0 / 65280.0,
+            _ => 100.0 / 255.0,
+        };
+        Self { encoding, lightness, chroma, gamma: srgb_gamma() }
+    }
+
+    fn rgb(&self, level: [u8; 3]) -> [u8; 3] {
+        let signed = |level: u8| {
+            let below = match self.encoding {
+                Encoding::Icc => 128.0,
+                Encoding::Cie if level >= 128 => 256.0,
+                Encoding::Cie => 0.0,
+            };
+            f32::from(level) * self.chroma - below
+        };
+        let lightness = (f32::from(level[0]) * self.lightness).min(100.0);
+        lab_to_srgb(lightness, signed(level[1]), signed(level[2]), &self.gamma)
     }
 }
 

@@ -54,8 +54,10 @@ impl Form {
             (Model::YCbCr(_), Compression::Other(_)) => subsampling(directory)?,
             _ => (1, 1),
         };
-        if subsampling != (1, 1) && (samples != 3 || planar) {
-            return Err(Broken::Unsupported("subsampled chroma with planes or extra samples".into()));
+        if subsampling != (1, 1) && (samples != 3 || planar || depth != Depth::Uint(8)) {
+            return Err(Broken::Unsupported(
+                "subsampled chroma with planes, extra samples or other than 8 bits".into(),
+            ));
         }
         let color = Color { model, alpha: alpha.map(|(_, alpha)| alpha) };
         let grid = Grid::read(directory, stored)?;
