@@ -96,6 +96,7 @@ pub fn build(settings: &Settings) -> Result<Service, StartError> {
     Ok(Service {
         catalog: catalog(settings, &workers)?,
         pipeline,
+        batch: settings.batch(),
         request_timeout: settings.request_timeout(),
         arriving: settings.arriving(),
         lifecycle: Lifecycle::new(),

@@ -67,15 +67,15 @@ impl Room {
         Ok(())
     }
 
-    /// Ties the room to the photo: it is given back with the last reference to these bytes.
-    pub fn hold(self, photo: Bytes) -> Bytes {
-        Bytes::from_owner(Held { photo, _room: self })
+    /// Ties the room to a photo: it is given back with the last reference to the bytes of all photos that hold it.
+    pub fn hold(self: &Arc<Self>, photo: Bytes) -> Bytes {
+        Bytes::from_owner(Held { photo, _room: Arc::clone(self) })
     }
 }
 
 struct Held {
     photo: Bytes,
-    _room: Room,
+    _room: Arc<Room>,
 }
 
 impl AsRef<[u8]> for Held {
@@ -98,7 +98,9 @@ mod tests {
         let fault = second.take(4).expect_err("two are left");
         assert_eq!(fault.code(), Code::Overloaded);
         assert!(fault.retry_wait().is_some());
+        let first = Arc::new(first);
         let photo = first.hold(Bytes::from_static(b"12345678"));
+        drop(first);
         let copy = photo.slice(..2);
         drop(photo);
         second.take(4).expect_err("the photo is still there");

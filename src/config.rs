@@ -27,6 +27,7 @@ use crate::image::Limits;
 use crate::lifecycle::Shutdown;
 use crate::model::mapping::Mapping;
 use crate::model::version::VersionChoice;
+use crate::service::BatchBounds;
 
 mod file;
 mod mistake;
@@ -170,6 +171,28 @@ pub struct Settings {
         help_heading = "Limits"
     )]
     pub max_image_bytes: u64,
+
+    /// Most photos in one batch
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_BATCH_PHOTOS",
+        default_value_t = 16,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(1..=1024),
+        help_heading = "Limits"
+    )]
+    pub max_batch_photos: u16,
+
+    /// Largest batch accepted: bytes of all its photos together
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_BATCH_BYTES",
+        default_value_t = 64 << 20,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u64).range(1..=1 << 30),
+        help_heading = "Limits"
+    )]
+    pub max_batch_bytes: u64,
 
     /// Most pixels an image may have; decided from its header, before any pixel is decoded
     #[arg(
@@ -462,6 +485,17 @@ impl Settings {
     /// What an image may be.
     pub fn limits(&self) -> Limits {
         Limits { max_bytes: self.max_image_bytes as usize, max_pixels: self.max_image_pixels }
+    }
+
+    /// How large a batch may be, and how much of the service it may take: half of the places for photos, so that whoever
+    /// sends a single one waits for photos of a batch, and never for the batch.
+    pub fn batch(&self) -> BatchBounds {
+        let places = self.models().iter().map(|model| self.places(model)).min().unwrap_or_default();
+        BatchBounds {
+            max_photos: usize::from(self.max_batch_photos),
+            max_bytes: self.max_batch_bytes as usize,
+            at_once: (places / 2).max(1),
+        }
     }
 
     /// How long a request may take.

@@ -3,6 +3,7 @@
 //! Fronts call [`Pipeline::detect`] and translate its answer; nothing in here knows HTTP.
 
 mod catalog;
+mod crops;
 mod merge;
 mod options;
 mod pipeline;
@@ -10,6 +11,7 @@ mod select;
 mod views;
 
 pub use catalog::{Catalog, DEFAULT_MAX_SIDE, Model, Profile, Resolved};
+pub use crops::{Crop, MAX_CROP_BYTES, MAX_CROP_SIDE, MAX_CROPS};
 pub use options::{
     DEFAULT_MAX_DETECTIONS, DEFAULT_MIN_SCORE, Defaults, MAX_DETECTIONS, NAMES, Options, OrientationPolicy, Param,
     Wanted,

@@ -4,6 +4,7 @@
 //! found, the bound, the way out. The private half is the cause, an error chain for the log; it may hold what the model
 //! server said and never reaches a client.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -29,9 +30,11 @@ pub enum Code {
     RequestTimeout,
     UploadTimeout,
     PayloadTooLarge,
+    BatchTooLarge,
     ImageTooLarge,
     UriTooLong,
     UnsupportedMediaType,
+    UnsupportedEncoding,
     UnsupportedImageFormat,
     UnreadableImage,
     InvalidOption,
@@ -61,7 +64,7 @@ pub struct Row {
 
 impl Code {
     /// Every failure, in the order of its status.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::MissingImage,
         Self::InvalidBase64,
         Self::InvalidJson,
@@ -76,9 +79,11 @@ impl Code {
         Self::RequestTimeout,
         Self::UploadTimeout,
         Self::PayloadTooLarge,
+        Self::BatchTooLarge,
         Self::ImageTooLarge,
         Self::UriTooLong,
         Self::UnsupportedMediaType,
+        Self::UnsupportedEncoding,
         Self::UnsupportedImageFormat,
         Self::UnreadableImage,
         Self::InvalidOption,
@@ -164,6 +169,12 @@ impl Code {
             Self::PayloadTooLarge => {
                 ("PAYLOAD_TOO_LARGE", 413, "Too many bytes", "Send a smaller file, or raise --max-image-bytes.")
             }
+            Self::BatchTooLarge => (
+                "BATCH_TOO_LARGE",
+                413,
+                "Too many photos in one batch",
+                "Send several smaller batches, or raise --max-batch-photos.",
+            ),
             Self::ImageTooLarge => (
                 "IMAGE_TOO_LARGE",
                 413,
@@ -181,6 +192,12 @@ impl Code {
                 415,
                 "The request form is not one of the three",
                 "Send multipart/form-data, application/json, or the raw image as image/* or application/octet-stream.",
+            ),
+            Self::UnsupportedEncoding => (
+                "UNSUPPORTED_ENCODING",
+                415,
+                "The body is compressed in a way that is not read",
+                "Send the body as it is, or with Content-Encoding gzip or deflate.",
             ),
             Self::UnsupportedImageFormat => (
                 "UNSUPPORTED_IMAGE_FORMAT",
@@ -310,6 +327,13 @@ impl Fault {
             .caused_by(cause)
     }
 
+    /// A panic, as a failure like any other; the panic's own text goes to the log.
+    pub fn panic(panic: &(dyn Any + Send)) -> Self {
+        let text =
+            panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+        Self::internal(format!("panic: {}", text.as_deref().unwrap_or("of an unknown kind")))
+    }
+
     /// Keeps the cause for the log.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -362,6 +386,11 @@ impl Fault {
     /// When trying again makes sense.
     pub fn retry_wait(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// The same in whole seconds, rounded up, as Retry-After has it.
+    pub fn retry_seconds(&self) -> Option<u64> {
+        self.retry_wait().map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
     }
 
     /// The private cause with everything behind it, for the log: `outer: inner: innermost`.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::header;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -14,10 +13,12 @@ use crate::service::Service;
 
 mod accept;
 mod access;
+mod batch;
 mod context;
 mod cors;
 pub mod detect;
 mod docs;
+mod examples;
 mod health;
 mod models;
 mod page;
@@ -28,7 +29,8 @@ pub mod server;
 mod server_timing;
 mod upload;
 
-pub use docs::{EXAMPLE_PHOTO, openapi};
+pub use docs::openapi;
+pub use examples::PHOTO as EXAMPLE_PHOTO;
 
 /// All routes with the layers around them.
 pub fn router(service: Arc<Service>) -> Router {
@@ -43,8 +45,8 @@ pub fn router(service: Arc<Service>) -> Router {
         .merge(grpc::open_routes(&service))
         .route("/", get(page::page))
         .route("/web/{name}", get(page::asset))
-        .route("/example.jpg", get(|| async { ([(header::CONTENT_TYPE, "image/jpeg")], EXAMPLE_PHOTO) }))
         .route("/problems/{slug}", get(problem_page::page))
+        .merge(examples::routes())
         .merge(docs::swagger_ui(docs::openapi()))
         // Layers run from the last to the first. A panic becomes a fault inside the layer that writes faults.
         .layer(CatchPanicLayer::custom(context::panicked))

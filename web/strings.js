@@ -156,6 +156,10 @@ export const PROBLEMS = {
     en: ['The file is too large', 'A smaller copy does as well for the detector.'],
     ja: ['ファイルが大きすぎます', '縮小しても検出にはほとんど影響しません。'],
   },
+  BATCH_TOO_LARGE: {
+    en: ['Too many photos at once', 'Choose fewer photos.'],
+    ja: ['一度に送る写真が多すぎます', '写真の枚数を減らしてください。'],
+  },
   IMAGE_TOO_LARGE: {
     en: ['The photo has too many pixels', 'A smaller copy does as well for the detector.'],
     ja: ['写真のピクセル数が多すぎます', '縮小しても検出にはほとんど影響しません。'],
@@ -171,6 +175,10 @@ export const PROBLEMS = {
   UNSUPPORTED_MEDIA_TYPE: {
     en: ['This is not a photo', 'Choose a JPEG, PNG, WebP, GIF, BMP or TIFF file.'],
     ja: ['写真ではありません', 'JPEG、PNG、WebP、GIF、BMP、TIFF のファイルを選んでください。'],
+  },
+  UNSUPPORTED_ENCODING: {
+    en: ['The server cannot unpack what was sent', 'Something between the browser and the server may compress it. Try another network.'],
+    ja: ['サーバーが受信データを展開できません', '途中の機器がデータを圧縮している可能性があります。別のネットワークでお試しください。'],
   },
   UNSUPPORTED_IMAGE_FORMAT: {
     en: ['This is not a photo that can be read', 'Choose a JPEG, PNG, WebP, GIF, BMP or TIFF file.'],

@@ -77,6 +77,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "POLICY")]
     orientation: Option<String>,
 
+    /// Add each detection's part of the photo to the JSON: jpeg or png
+    #[arg(long, value_name = "FORMAT")]
+    crops: Option<String>,
+
     /// Add boxes in fractions of the photo to the JSON
     #[arg(long)]
     normalized: bool,
@@ -105,6 +109,7 @@ impl Arguments {
             ("region", self.region.clone()),
             ("tiles", self.tiles.clone()),
             ("orientation", self.orientation.clone()),
+            ("crops", self.crops.clone()),
             ("normalized", self.normalized.then(|| "true".to_owned())),
             ("version", self.version.clone()),
             ("version_label", self.version_label.clone()),

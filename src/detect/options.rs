@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::fault::{Fault, FieldError};
 use crate::geometry::PixelBox;
+use crate::image::encode::Picture;
 use crate::model::labels::{ClassId, LabelMap};
 use crate::model::nms::Among;
 use crate::model::version::VersionChoice;
@@ -19,7 +20,7 @@ pub const MAX_DETECTIONS: usize = 1_000;
 const DEFAULT_MAX_TILES: usize = 16;
 
 /// The names of all options.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "min_score",
     "min_scores",
     "max_detections",
@@ -30,6 +31,7 @@ pub const NAMES: [&str; 13] = [
     "region",
     "tiles",
     "orientation",
+    "crops",
     "normalized",
     "version",
     "version_label",
@@ -56,6 +58,8 @@ pub struct Options {
     pub tiles: usize,
     /// Whether the photo is set upright first.
     pub orientation: OrientationPolicy,
+    /// As what kind of file each detection's part of the photo is given as well, where it is.
+    pub crops: Option<Picture>,
     /// Whether boxes are given in fractions of the photo as well.
     pub normalized: bool,
 }
@@ -72,6 +76,7 @@ impl Default for Options {
             region: None,
             tiles: 0,
             orientation: OrientationPolicy::Apply,
+            crops: None,
             normalized: false,
         }
     }
@@ -240,6 +245,7 @@ impl Wanted {
             region: reader.region("region"),
             tiles: reader.tiles("tiles", defaults.max_tiles),
             orientation: reader.orientation("orientation"),
+            crops: reader.crops("crops"),
             normalized: reader.flag("normalized").unwrap_or(false),
         };
         reader.refuse_overlap(&options, labels);
@@ -432,6 +438,18 @@ impl<'a> Reader<'a> {
             _ => {
                 self.wrong(name, format!("{name} is {}; it must be apply or ignore.", param.shown()));
                 OrientationPolicy::Apply
+            }
+        }
+    }
+
+    fn crops(&mut self, name: &str) -> Option<Picture> {
+        let param = self.single(name)?;
+        match param.string() {
+            Some("jpeg") => Some(Picture::Jpeg),
+            Some("png") => Some(Picture::Png),
+            _ => {
+                self.wrong(name, format!("{name} is {}; it must be jpeg or png.", param.shown()));
+                None
             }
         }
     }

@@ -9,12 +9,13 @@ use futures::{StreamExt, TryStreamExt};
 use crate::admission::{Admission, Admitted};
 use crate::backend::{Call, Prediction};
 use crate::detect::catalog::{Model, Resolved};
+use crate::detect::crops;
 use crate::detect::options::{Options, OrientationPolicy, Wanted};
 use crate::detect::select::{Detection, select};
 use crate::detect::views;
 use crate::fault::{Code, Fault};
 use crate::geometry::{Letterbox, Size, View};
-use crate::image::{Encoded, Format, Limits, Rgb};
+use crate::image::{Decoded, Encoded, Format, Limits, Rgb};
 use crate::model::input::{self, Form, Input, Prepared};
 use crate::model::version::VersionChoice;
 use crate::workers::Workers;
@@ -67,6 +68,8 @@ pub struct Answer {
     pub tiles: usize,
     /// The objects, best first.
     pub detections: Vec<Detection>,
+    /// How many of them went without a crop, where crops are wanted.
+    pub crops_omitted: usize,
     /// Where the time went.
     pub timings: Timings,
     /// The pixels, where they were to be kept.
@@ -159,7 +162,8 @@ impl Pipeline {
         let admitted = self.admission.admit(model.name(), photo.photo().pixels(), call.deadline).await?;
         let queue = waiting.elapsed();
 
-        let mut asked = Asked { model, choice, resolved, photo, options: &options, keep, call };
+        let needs = if options.crops.is_some() { Keep::Photo } else { keep };
+        let mut asked = Asked { model, choice, resolved, photo, options: &options, keep: needs, call };
         let mut attempt = self.attempt(&asked).await?;
         match asked.verdict(&attempt.outcome).await? {
             Verdict::Stands(answered) => asked.resolved = answered,
@@ -186,9 +190,16 @@ impl Pipeline {
                 let candidates = resolved.adapter.interpret(&prediction.outputs, letterbox.canvas, lowest)?;
                 Ok((letterbox, candidates))
             });
-            Ok(select(seen.collect::<Result<_, Fault>>()?, &labels, &options))
+            let mut detections = select(seen.collect::<Result<_, Fault>>()?, &labels, &options);
+            let photo = pixels.map(Decoded::full);
+            let crops_omitted = match (options.crops, &photo) {
+                (Some(picture), Some(photo)) => crops::cut(photo, &mut detections, picture)?,
+                (None, _) => 0,
+                (Some(_), None) => unreachable!("the pixels are kept where crops are wanted"),
+            };
+            Ok((detections, crops_omitted, photo.and_then(Decoded::into_photo)))
         };
-        let detections = self.workers.run(call.deadline, interpret).await?;
+        let (detections, crops_omitted, pixels) = self.workers.run(call.deadline, interpret).await?;
         let timings = Timings { queue, decode, prepare, infer, total: begin.elapsed() };
         Ok(Answer {
             version,
@@ -198,8 +209,9 @@ impl Pipeline {
             policy,
             tiles,
             detections,
+            crops_omitted,
             timings,
-            pixels: pixels.map(|pixels| Kept { pixels, _admitted: admitted }),
+            pixels: pixels.filter(|_| keep == Keep::Photo).map(|pixels| Kept { pixels, _admitted: admitted }),
         })
     }
 

@@ -1,5 +1,6 @@
 //! From what the model saw to what the client asked for.
 
+use crate::detect::crops::Crop;
 use crate::detect::merge::merge;
 use crate::detect::options::{Nms, Options};
 use crate::geometry::{Letterbox, Photo, PixelBox, View};
@@ -18,6 +19,8 @@ pub struct Detection {
     pub score: f32,
     /// Where it is, in pixels of the photo as a person sees it.
     pub pixels: PixelBox,
+    /// Its part of the photo, where crops are wanted and it is among those that get one.
+    pub crop: Option<Crop>,
 }
 
 /// The wanted ones of what each view saw, best first, in pixels of the photo.
@@ -46,7 +49,13 @@ pub(super) fn select(seen: Vec<(Letterbox, Vec<Candidate>)>, labels: &LabelMap, 
     let detection = |candidate: Candidate<Photo>| {
         let class_id = class_id(candidate.class, labels);
         let pixels = candidate.rect.to_pixels(within)?;
-        Some(Detection { label: labels.name(class_id).into_owned(), class_id, score: candidate.score, pixels })
+        Some(Detection {
+            label: labels.name(class_id).into_owned(),
+            class_id,
+            score: candidate.score,
+            pixels,
+            crop: None,
+        })
     };
     candidates.into_iter().filter_map(detection).take(options.max_detections).collect()
 }

@@ -30,10 +30,7 @@ impl Detector {
     }
 
     fn model(&self, choice: Option<&v1::ModelChoice>) -> Result<&Model, Fault> {
-        match choice.map(|choice| choice.name.as_str()) {
-            Some(name) if !name.is_empty() => Ok(self.service.catalog.find(name)?),
-            _ => Ok(self.service.catalog.default_model()),
-        }
+        self.service.model(choice.map(|choice| choice.name.as_str()).filter(|name| !name.is_empty()))
     }
 
     /// The objects in one photo.

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::proto::v1;
-use crate::detect::{Answer, Detection, OrientationPolicy, Param};
+use crate::detect::{Answer, Crop, Detection, OrientationPolicy, Param};
 use crate::fault::Fault;
 use crate::geometry::{PixelBox, Size};
+use crate::image::encode::Picture;
 use crate::request_id::RequestId;
 
 /// The options of a message by their names, to be read as those of every other front are.
@@ -29,6 +30,7 @@ pub(super) fn params(model: Option<&v1::ModelChoice>, options: Option<v1::Detect
         tiles,
         orientation,
         normalized,
+        crops,
     } = options.unwrap_or_default();
     let list = |names: Vec<String>| (!names.is_empty()).then(|| json!(names));
     add("min_score", min_score.map(number));
@@ -55,6 +57,15 @@ pub(super) fn params(model: Option<&v1::ModelChoice>, options: Option<v1::Detect
         },
     );
     add("normalized", normalized.map(Value::from));
+    add(
+        "crops",
+        match v1::CropFormat::try_from(crops) {
+            Ok(v1::CropFormat::Unspecified) => None,
+            Ok(v1::CropFormat::Jpeg) => Some("jpeg".into()),
+            Ok(v1::CropFormat::Png) => Some("png".into()),
+            Err(_) => Some(crops.to_string().into()),
+        },
+    );
     params
 }
 
@@ -86,6 +97,7 @@ pub(super) fn response(model: &str, answer: &Answer, normalized: bool, request_i
             infer: duration(timings.infer),
             total: duration(timings.total),
         }),
+        crops_omitted: answer.crops_omitted as u32,
     }
 }
 
@@ -103,7 +115,16 @@ fn detection(found: &Detection, photo: Size, normalized: bool) -> v1::Detection 
             x_max: of(x_max, photo.width),
             y_max: of(y_max, photo.height),
         }),
+        crop: found.crop.as_ref().map(crop),
     }
+}
+
+fn crop(crop: &Crop) -> v1::Crop {
+    let format = match crop.picture {
+        Picture::Jpeg => v1::CropFormat::Jpeg,
+        Picture::Png => v1::CropFormat::Png,
+    };
+    v1::Crop { format: format.into(), width: crop.size.width, height: crop.size.height, image: crop.file.clone() }
 }
 
 /// One photo's result among several.
@@ -142,6 +163,7 @@ mod tests {
             tiles: Some(4),
             orientation: v1::OrientationPolicy::Ignore.into(),
             normalized: Some(true),
+            crops: v1::CropFormat::Png.into(),
         }
     }
 

@@ -69,8 +69,10 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::UriTooLong
         | Code::HeadTooLarge
         | Code::PayloadTooLarge
+        | Code::BatchTooLarge
         | Code::ImageTooLarge
         | Code::UnsupportedMediaType
+        | Code::UnsupportedEncoding
         | Code::UnsupportedImageFormat
         | Code::UnreadableImage
         | Code::InvalidOption => tonic::Code::InvalidArgument,

@@ -20,15 +20,28 @@ impl Answer {
         (Self::Picture(Picture::Png), "image", "png"),
     ];
 
+    /// That JSON is accepted, where nothing else is answered.
+    ///
+    /// # Errors
+    /// `NOT_ACCEPTABLE`.
+    pub(super) fn json_only(headers: &HeaderMap) -> Result<(), Fault> {
+        let ranges = ranges(headers);
+        if ranges.is_empty() || quality(&ranges, "application", "json") > 0 {
+            return Ok(());
+        }
+        Err(Fault::new(
+            Code::NotAcceptable,
+            "The Accept header does not allow application/json, which a batch is answered in.",
+        ))
+    }
+
     /// The best of the accepted forms (RFC 9110, 12.5.1); without a wish, JSON. Equal wishes go to JSON first, and
     /// `image/*` is JPEG.
     ///
     /// # Errors
     /// `NOT_ACCEPTABLE` where none of the forms is accepted.
     pub(super) fn negotiate(headers: &HeaderMap) -> Result<Self, Fault> {
-        let lines = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let ranges: Vec<Mime> =
-            lines.flat_map(|line| line.split(',')).filter_map(|range| range.trim().parse().ok()).collect();
+        let ranges = ranges(headers);
         if ranges.is_empty() {
             return Ok(Self::Json);
         }
@@ -45,6 +58,12 @@ impl Answer {
             Fault::new(Code::NotAcceptable, detail)
         })
     }
+}
+
+/// What the Accept header lists.
+fn ranges(headers: &HeaderMap) -> Vec<Mime> {
+    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).filter_map(|range| range.trim().parse().ok()).collect()
 }
 
 /// How much a type is wanted, in thousandths; the most specific range that matches decides.
@@ -86,5 +105,15 @@ mod tests {
         assert_eq!(negotiate("*/*, application/json;q=0"), jpeg);
         assert_eq!(negotiate("text/html"), None);
         assert_eq!(negotiate("image/webp"), None);
+    }
+
+    #[test]
+    fn a_batch_is_answered_in_json_or_not_at_all() {
+        let json_only = |accept: &str| {
+            Answer::json_only(&HeaderMap::from_iter([(header::ACCEPT, accept.parse().expect("a header"))])).is_ok()
+        };
+        assert!(Answer::json_only(&HeaderMap::new()).is_ok());
+        assert!(json_only("image/jpeg, */*;q=0.1") && json_only("application/*"));
+        assert!(!json_only("image/jpeg") && !json_only("application/json;q=0, */*"));
     }
 }

@@ -98,8 +98,5 @@ fn log(method: &axum::http::Method, route: &str, response: &Response, fault: Opt
 /// A panic in a handler, as a failure like any other; the panic's own text goes to the log.
 #[allow(clippy::needless_pass_by_value, reason = "the signature is tower-http's")]
 pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let text =
-        panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
-    let fault = Fault::internal(format!("panic: {}", text.as_deref().unwrap_or("of an unknown kind")));
-    fault.into_response()
+    Fault::panic(panic.as_ref()).into_response()
 }

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::backend::Call;
-use crate::detect::{self, Job, Keep, Model, OrientationPolicy, Wanted};
+use crate::detect::{self, Job, Keep, OrientationPolicy, Wanted};
 use crate::fault::Fault;
 use crate::geometry::{PixelBox, Size};
 use crate::http::accept::Answer;
@@ -18,6 +20,7 @@ use crate::http::upload::Upload;
 use crate::image::{draw, encode};
 use crate::request_id::RequestId;
 use crate::service::Service;
+use crate::workers::Workers;
 
 pub(super) const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
@@ -90,10 +93,7 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
     // The upload is read before anything is refused: a client that is still sending would see a reset, not the answer.
     let upload = Upload::receive(request, &pipeline.limits, &service.arriving, &pipeline.workers, &call).await?;
     let form = form?;
-    let model: &Model = match name {
-        Some(name) => service.catalog.find(name)?,
-        None => service.catalog.default_model(),
-    };
+    let model = service.model(name)?;
     let Upload { image, params } = upload;
     let (defaults, labels) = (model.profile().defaults, model.labels());
     let wanted = pipeline.workers.run(call.deadline, move || Wanted::read(&params, defaults, &labels)).await?;
@@ -108,8 +108,8 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
     let timings = answer.timings;
     let mut response = match form {
         Answer::Json => {
-            let body = DetectAnswer::new(model.name(), &answer, normalized, &call.request_id);
-            Json(body).into_response()
+            let body: Box<str> = written(model.name(), answer, normalized, &call, &pipeline.workers).await?.into();
+            ([(header::CONTENT_TYPE, "application/json")], String::from(body)).into_response()
         }
         Answer::Picture(picture) => {
             let detect::Answer { pixels, detections, .. } = answer;
@@ -126,6 +126,23 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
     response.headers_mut().insert(MODEL_VERSION, version);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// The JSON of an answer: a [`DetectAnswer`]. Written on a core where crops make it long.
+pub(super) async fn written(
+    model: &str,
+    answer: detect::Answer,
+    normalized: bool,
+    call: &Call,
+    workers: &Workers,
+) -> Result<Box<RawValue>, Fault> {
+    let (model, request_id) = (model.to_owned(), call.request_id.clone());
+    let is_long = answer.detections.iter().any(|found| found.crop.is_some());
+    let write = move || {
+        let answer = DetectAnswer::new(&model, &answer, normalized, &request_id);
+        serde_json::value::to_raw_value(&answer).map_err(Fault::internal)
+    };
+    if is_long { workers.run(call.deadline, write).await } else { write() }
 }
 
 /// The detections as they are drawn: `cat 56 %`.
@@ -146,7 +163,7 @@ pub fn tags(detections: &[detect::Detection]) -> Vec<draw::Tag> {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "read by name in detect::options; this is their documentation")]
-struct Query {
+pub(super) struct Query {
     /// Least score that is listed.
     #[param(minimum = 0.0, maximum = 1.0)]
     min_score: Option<f32>,
@@ -173,6 +190,10 @@ struct Query {
     /// `apply` sets the photo upright by its EXIF orientation; `ignore` takes the pixels, and the boxes, as stored.
     #[param(inline)]
     orientation: Option<OrientationChoice>,
+    /// Adds each detection's part of the photo, as a file of this kind in base64. The best 32 get one, at full resolution
+    /// up to 1024 pixels a side.
+    #[param(inline)]
+    crops: Option<CropFormat>,
     /// Adds `box_normalized`, the box in fractions of the photo.
     normalized: Option<bool>,
     /// A version of the model, by number.
@@ -185,7 +206,7 @@ struct Query {
 /// A form with the photo and options.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "read part by part in upload.rs; this is its documentation")]
-struct MultipartUpload {
+pub(super) struct MultipartUpload {
     /// The photo.
     #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
     image: String,
@@ -211,6 +232,9 @@ struct MultipartUpload {
     /// Looks at a large photo in up to this many tiles as well.
     #[schema(minimum = 0, example = 0, nullable = false)]
     tiles: Option<u32>,
+    /// Adds each detection's part of the photo: `jpeg` or `png`.
+    #[schema(example = "", nullable = false)]
+    crops: Option<String>,
     /// Adds `box_normalized`.
     #[schema(example = false, nullable = false)]
     normalized: Option<bool>,
@@ -225,7 +249,7 @@ struct MultipartUpload {
 /// The photo as base64, and options.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "read field by field in upload.rs; this is its documentation")]
-struct JsonUpload {
+pub(super) struct JsonUpload {
     /// The file as base64 (standard or URL-safe alphabet, padding optional), alone or as a `data:` URI.
     image: String,
     /// Least score that is listed.
@@ -253,6 +277,8 @@ struct JsonUpload {
     tiles: Option<u32>,
     /// `apply` sets the photo upright by its EXIF orientation; `ignore` takes the pixels as stored.
     orientation: Option<OrientationChoice>,
+    /// Adds each detection's part of the photo, as a file of this kind in base64.
+    crops: Option<CropFormat>,
     /// Adds `box_normalized`.
     normalized: Option<bool>,
     /// A version of the model, by number.
@@ -273,6 +299,17 @@ enum OrientationChoice {
     Ignore,
 }
 
+/// What kind of file a crop is.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "documentation")]
+enum CropFormat {
+    /// Small.
+    Jpeg,
+    /// Every pixel as it is.
+    Png,
+}
+
 /// A class by its label or by its id.
 #[derive(ToSchema)]
 #[schema(example = "cat")]
@@ -289,7 +326,7 @@ enum ClassSelector {
 #[derive(ToSchema)]
 #[schema(value_type = String, format = Binary)]
 #[allow(dead_code, reason = "documentation")]
-struct RawUpload(String);
+pub(super) struct RawUpload(String);
 
 /// What was found in a photo.
 #[derive(Debug, Serialize, ToSchema)]
@@ -302,6 +339,11 @@ pub struct DetectAnswer {
     pub image: ImageSeen,
     /// The objects, highest score first.
     pub detections: Vec<Found>,
+    /// How many detections went without a crop, because there are more than 32 or the files are too long together; absent
+    /// where all have theirs, and where none are wanted.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false, example = 8)]
+    pub crops_omitted: usize,
     /// Where the time went.
     pub timings_ms: Milliseconds,
 }
@@ -360,6 +402,27 @@ pub struct Found {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub box_normalized: Option<BoxNormalized>,
+    /// Its part of the photo; with `crops`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub crop: Option<CropFile>,
+}
+
+/// A detection's part of the photo: the pixels of its box in the upright photo.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CropFile {
+    /// What kind of file it is: `jpeg` or `png`.
+    #[schema(example = "jpeg")]
+    pub format: &'static str,
+    /// Its pixels from left to right: as many as the box has, or fewer where it was shrunk to 1024 on its longer side.
+    #[schema(example = 438)]
+    pub width: u32,
+    /// Its pixels from top to bottom.
+    #[schema(example = 296)]
+    pub height: u32,
+    /// The file as base64.
+    #[schema(example = "/9j/4AAQSkZJRg==", content_encoding = "base64")]
+    pub image: String,
 }
 
 /// A box in whole pixels, inside the photo and never empty; `x_max` and `y_max` are the first pixels outside.
@@ -433,6 +496,7 @@ impl DetectAnswer {
                 orientation_applied: answer.policy == OrientationPolicy::Apply,
                 tiles: answer.tiles,
             },
+            crops_omitted: answer.crops_omitted,
             detections: answer.detections.iter().map(|found| Found::new(found, answer.photo, normalized)).collect(),
             timings_ms: Milliseconds {
                 queue: ms(timings.queue),
@@ -460,13 +524,19 @@ impl Found {
                 x_max: of(x_max, photo.width),
                 y_max: of(y_max, photo.height),
             }),
+            crop: found.crop.as_ref().map(|crop| CropFile {
+                format: crop.picture.name(),
+                width: crop.size.width,
+                height: crop.size.height,
+                image: BASE64_STANDARD.encode(&crop.file),
+            }),
         }
     }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
-fn is_zero(tiles: &usize) -> bool {
-    *tiles == 0
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// To as many places as mean something.

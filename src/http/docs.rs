@@ -9,8 +9,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use utoipa::OpenApi;
 use utoipa::openapi::example::{Example, ExampleBuilder};
@@ -18,18 +16,17 @@ use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type};
+use utoipa::openapi::{
+    ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema, Type,
+};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::fault::{Code, Fault};
 use crate::http::problem::{MEDIA_TYPE, Problem};
-use crate::http::{Service, detect, health, models, request_timeout};
+use crate::http::{Service, batch, detect, examples, health, models, request_timeout};
 use crate::request_id::RequestId;
-
-/// A small real photo, so that Execute in Swagger UI works without an edit.
-pub static EXAMPLE_PHOTO: &[u8] = include_bytes!("../../openapi/example.jpg");
 
 /// The names of the two ways to send a key.
 const BEARER: &str = "bearer";
@@ -60,6 +57,8 @@ pub(super) fn guarded_routes() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::new()
         .routes(routes!(detect::detect_default))
         .routes(routes!(detect::detect_with_model))
+        .routes(routes!(batch::detect_batch))
+        .routes(routes!(batch::detect_batch_with_model))
         .routes(routes!(models::list))
         .routes(routes!(models::describe))
         .routes(routes!(models::labels))
@@ -82,12 +81,14 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     for code in [Code::NotFound, Code::MethodNotAllowed] {
         components.responses.insert(code.slug(), RefOr::T(problem_response(&[code])));
     }
+    add_options(&mut components.schemas, "MultipartUpload", "MultipartBatch");
+    add_options(&mut components.schemas, "JsonUpload", "JsonBatch");
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A key of the service.")).build();
     let header = ApiKeyValue::with_description("X-API-Key", "The same key in a header of its own.");
     components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
     components.add_security_scheme(API_KEY, SecurityScheme::ApiKey(ApiKey::Header(header)));
     for operation in operations(&mut document) {
-        add_request_example(operation);
+        examples::add(operation);
         add_request_timeout(operation);
         add_problems(operation);
         add_headers(operation);
@@ -129,8 +130,9 @@ fn codes(operation: &Operation) -> Vec<Code> {
     const MODEL: [Code; 5] =
         [Code::ModelContract, Code::ModelUnavailable, Code::Overloaded, Code::ModelDeadline, Code::DeadlineExceeded];
     let operation_id = operation.operation_id.as_deref().unwrap_or_default();
-    let own: &[Code] = match operation_id {
-        "detect" | "detectWithModel" => &[
+    let mut own: Vec<Code> = Vec::new();
+    if operation_id.starts_with("detect") {
+        own.extend([
             Code::MissingImage,
             Code::InvalidBase64,
             Code::InvalidJson,
@@ -141,16 +143,21 @@ fn codes(operation: &Operation) -> Vec<Code> {
             Code::PayloadTooLarge,
             Code::ImageTooLarge,
             Code::UnsupportedMediaType,
+            Code::UnsupportedEncoding,
             Code::UnsupportedImageFormat,
             Code::UnreadableImage,
             Code::InvalidOption,
-        ],
-        "readyz" => &[Code::Draining],
-        _ => &[],
-    };
+        ]);
+    }
+    if operation_id.starts_with("detectBatch") {
+        own.push(Code::BatchTooLarge);
+    }
+    if operation_id == "readyz" {
+        own.push(Code::Draining);
+    }
     let asks_model = asks_model(operation);
-    let names_model = matches!(operation_id, "detectWithModel" | "getModel" | "listLabels");
-    let mut codes: Vec<Code> = ANY.into_iter().chain(own.iter().copied()).collect();
+    let names_model = matches!(operation_id, "detectWithModel" | "detectBatchWithModel" | "getModel" | "listLabels");
+    let mut codes: Vec<Code> = ANY.into_iter().chain(own).collect();
     codes.extend(GUARDED.into_iter().filter(|_| operation.security.is_some()));
     codes.extend(names_model.then_some(Code::UnknownModel));
     codes.extend(MODEL.into_iter().filter(|_| asks_model));
@@ -159,7 +166,7 @@ fn codes(operation: &Operation) -> Vec<Code> {
 }
 
 fn asks_model(operation: &Operation) -> bool {
-    matches!(operation.operation_id.as_deref(), Some("detect" | "detectWithModel" | "getModel" | "readyz"))
+    operation.operation_id.as_deref().is_some_and(|id| id.starts_with("detect") || matches!(id, "getModel" | "readyz"))
 }
 
 /// The header by which a client says how long it will wait.
@@ -236,10 +243,17 @@ fn add_headers(operation: &mut Operation) {
     }
 }
 
-/// The JSON form prefilled with a photo that is found something in.
-fn add_request_example(operation: &mut Operation) {
-    let Some(RefOr::T(body)) = &mut operation.request_body else { return };
-    if let Some(RefOr::T(content)) = body.content.get_mut("application/json") {
-        content.example = Some(json!({ "image": BASE64_STANDARD.encode(EXAMPLE_PHOTO), "min_score": 0.3 }));
+/// The options of the form of one photo, which hold for all of the form of several.
+fn add_options(schemas: &mut BTreeMap<String, RefOr<Schema>>, one: &str, several: &str) {
+    let options: Vec<_> = match schemas.get(one) {
+        Some(RefOr::T(Schema::Object(form))) => {
+            let is_option = |(name, _): &(&String, &RefOr<Schema>)| *name != "image";
+            form.properties.iter().filter(is_option).map(|(name, option)| (name.clone(), option.clone())).collect()
+        }
+        _ => unreachable!("{one} is documented as an object"),
+    };
+    match schemas.get_mut(several) {
+        Some(RefOr::T(Schema::Object(form))) => form.properties.extend(options),
+        _ => unreachable!("{several} is documented as an object"),
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::fault::{Code, Fault};
+use crate::http::upload;
 use crate::request_id::RequestId;
 
 /// The media type of every failure.
@@ -99,7 +100,11 @@ pub(super) fn render(mut failed: Response, fault: &Fault, request_id: &RequestId
     *response.extensions_mut() = std::mem::take(failed.extensions_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(seconds) = retry_seconds(fault) {
+    if fault.code() == Code::UnsupportedEncoding {
+        // Which ones are read (RFC 9110, 15.5.16).
+        response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(upload::ACCEPTED_ENCODINGS));
+    }
+    if let Some(seconds) = fault.retry_seconds() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
@@ -121,11 +126,6 @@ pub(super) fn fault_of(response: &Response) -> Option<Arc<Fault>> {
         _ => return None,
     };
     Some(Arc::new(Fault::new(code, detail).caused_by(format!("the framework answered {status}"))))
-}
-
-/// `Retry-After` in whole seconds, rounded up.
-pub(super) fn retry_seconds(fault: &Fault) -> Option<u64> {
-    fault.retry_wait().map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
 }
 
 pub(super) fn status(code: Code) -> StatusCode {

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -39,11 +40,27 @@ const MAX_PARTS: usize = 64;
 const DRAIN_BYTES: usize = 256 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
+mod batch;
+mod inflate;
+
+pub(super) use batch::Batch;
+pub(super) use inflate::ACCEPTED as ACCEPTED_ENCODINGS;
+use inflate::Coding;
+
 /// A photo and the options that came with it, in the query or in the body.
 #[derive(Debug, PartialEq)]
 pub(super) struct Upload {
     pub(super) image: Bytes,
     pub(super) params: Vec<Param>,
+}
+
+/// A request whose body is read, and not yet taken apart.
+struct Received {
+    form: Form,
+    bytes: Bytes,
+    query: Vec<Param>,
+    /// The body's share of the memory for bodies.
+    room: Arc<Room>,
 }
 
 /// How the photo is packed.
@@ -70,35 +87,67 @@ impl Upload {
         workers: &Workers,
         call: &Call,
     ) -> Result<Self, Fault> {
-        let (parts, body) = request.into_parts();
-        let mut body = body;
-        let form = match Form::of(&parts.headers) {
-            Ok(form) => form,
-            Err(fault) => {
-                drain(&mut body, &parts.headers, 0, call.deadline).await;
-                return Err(fault);
-            }
-        };
-        let mut params = query(parts.uri.query().unwrap_or_default());
-        let mut room = arriving.begin();
-        let patience = Patience { deadline: call.deadline, pause: arriving.pause() };
-        let bytes = read(body, &parts.headers, form.limit(limits), limits, &mut room, patience).await?;
+        let Received { form, bytes, query, room } =
+            Received::read(request, limits.max_bytes, arriving, workers, call).await?;
         let (image, more) = match form {
             Form::Raw => (bytes, Vec::new()),
             // Text is a form of some other kind; anything else is a file, and is named by what it is.
             Form::Unsaid(found) if !bytes.is_empty() && is_text(&bytes) => return Err(unsupported(&found)),
             Form::Unsaid(_) => (bytes, Vec::new()),
-            Form::Json => workers.run(call.deadline, move || json(&bytes)).await?,
+            Form::Json => workers.run(call.deadline, move || json(&bytes, "The body")).await?,
             Form::Multipart { boundary } => {
                 workers.run(call.deadline, move || futures::executor::block_on(multipart(bytes, boundary))).await?
             }
         };
-        // What stands in the query is what somebody typed; forms are sent with every field filled in.
-        let is_in_query = |name: &str| params.iter().any(|param| param.name() == name && !param.is_absent());
-        let more: Vec<_> = more.into_iter().filter(|param| !is_in_query(param.name())).collect();
-        params.extend(more);
-        Ok(Self { image: room.hold(image), params })
+        Ok(Self { image: room.hold(image), params: stronger_first(query, more) })
     }
+}
+
+impl Received {
+    /// Reads the whole body, so long that photos of `max_bytes` in all fit in.
+    async fn read(
+        request: Request,
+        max_bytes: usize,
+        arriving: &Arriving,
+        workers: &Workers,
+        call: &Call,
+    ) -> Result<Self, Fault> {
+        let (parts, mut body) = request.into_parts();
+        let headers = parts.headers;
+        let (form, coding) = match Form::of(&headers).and_then(|form| Ok((form, Coding::of(&headers)?))) {
+            Ok(known) => known,
+            Err(fault) => {
+                drain(&mut body, &headers, 0, call.deadline).await;
+                return Err(fault);
+            }
+        };
+        let query = query(parts.uri.query().unwrap_or_default());
+        let limit = form.limit(max_bytes);
+        let mut room = arriving.begin();
+        let patience = Patience { deadline: call.deadline, pause: arriving.pause() };
+        let sent = read(body, &headers, limit, max_bytes, &mut room, patience).await?;
+        let bytes = match coding {
+            None => sent,
+            Some(coding) => {
+                let inflate =
+                    move || coding.inflate(&sent, limit).map_err(|fault| fault.with("max_bytes", max_bytes));
+                let bytes = workers.run(call.deadline, inflate).await?;
+                room.take(bytes.len())?;
+                bytes
+            }
+        };
+        Ok(Self { form, bytes, query, room: Arc::new(room) })
+    }
+}
+
+/// Options of two sources: one that stands in the first is not taken from the second as well.
+///
+/// The query goes before the body: what stands there is what somebody typed, and forms are sent with every field filled in.
+fn stronger_first(mut strong: Vec<Param>, weak: Vec<Param>) -> Vec<Param> {
+    let is_given = |name: &str| strong.iter().any(|param| param.name() == name && !param.is_absent());
+    let more: Vec<_> = weak.into_iter().filter(|param| !is_given(param.name())).collect();
+    strong.extend(more);
+    strong
 }
 
 impl Form {
@@ -122,14 +171,14 @@ impl Form {
         }
     }
 
-    /// How many bytes a body of this form may have, so that an image of the limit fits in.
-    fn limit(&self, limits: &Limits) -> usize {
+    /// How many bytes a body of this form may have, so that photos of so many bytes fit in.
+    fn limit(&self, max_bytes: usize) -> usize {
         match self {
-            Self::Raw | Self::Unsaid(_) => limits.max_bytes,
-            Self::Multipart { .. } => limits.max_bytes + ROOM_BESIDE_IMAGE,
+            Self::Raw | Self::Unsaid(_) => max_bytes,
+            Self::Multipart { .. } => max_bytes + ROOM_BESIDE_IMAGE,
             // Base64 is four thirds. A line break after every 64 characters is up to four more in JSON, and some encoders
             // escape every slash.
-            Self::Json => limits.max_bytes / 3 * 4 + limits.max_bytes / 8 + ROOM_BESIDE_IMAGE,
+            Self::Json => max_bytes / 3 * 4 + max_bytes / 8 + ROOM_BESIDE_IMAGE,
         }
     }
 }
@@ -171,7 +220,7 @@ async fn read(
     mut body: Body,
     headers: &HeaderMap,
     limit: usize,
-    limits: &Limits,
+    max_bytes: usize,
     room: &mut Room,
     patience: Patience,
 ) -> Result<Bytes, Fault> {
@@ -179,7 +228,7 @@ async fn read(
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if let Some(declared) = declared.filter(|&declared| declared > limit as u64) {
         drain(&mut body, headers, 0, deadline).await;
-        return Err(too_large(&format!("{declared} bytes"), limits));
+        return Err(too_large(&format!("{declared} bytes"), max_bytes));
     }
     // Room is taken as bytes arrive: a declared length is only a promise.
     let mut bytes = BytesMut::new();
@@ -192,7 +241,7 @@ async fn read(
                 let seen = bytes.len() + chunk.len();
                 drop(bytes);
                 drain(&mut Body::from_stream(stream), headers, seen, deadline).await;
-                return Err(too_large(&format!("more than {limit} bytes"), limits));
+                return Err(too_large(&format!("more than {limit} bytes"), max_bytes));
             }
             Some(Ok(chunk)) => {
                 if let Err(fault) = room.take(chunk.len()) {
@@ -214,8 +263,7 @@ async fn read(
     }
 }
 
-fn too_large(found: &str, limits: &Limits) -> Fault {
-    let max = limits.max_bytes;
+fn too_large(found: &str, max: usize) -> Fault {
     let detail = format!(
         "The body has {found}; this server accepts images up to {max} bytes ({:.1} MiB).",
         max as f64 / f64::from(1 << 20)
@@ -244,49 +292,72 @@ pub(super) async fn drain(body: &mut Body, headers: &HeaderMap, seen: usize, dea
 
 /// The photo and the options of a form.
 async fn multipart(body: Bytes, boundary: String) -> Result<(Bytes, Vec<Param>), Fault> {
-    let malformed = |error: multer::Error| {
-        Fault::new(Code::InvalidMultipart, format!("The multipart body cannot be read: {error}.")).caused_by(error)
-    };
-    let stream = futures::stream::once(std::future::ready(Ok::<_, std::convert::Infallible>(body)));
-    let mut form = multer::Multipart::new(stream, boundary);
-    let (mut image, mut params, mut names, mut beside) = (None, Vec::new(), Vec::new(), 0);
-    while let Some(part) = form.next_field().await.map_err(malformed)? {
-        if names.len() == MAX_PARTS {
-            return Err(Fault::new(Code::InvalidMultipart, format!("The form has more than {MAX_PARTS} parts.")));
+    let Parts { mut photos, params, names } = Parts::read(body, boundary, 1).await?;
+    match (photos.pop(), photos.len()) {
+        (Some(_), 1..) => {
+            let detail =
+                "The form has several parts `image`. This route takes one photo; …/detect/batch takes several.";
+            Err(Fault::new(Code::InvalidMultipart, detail))
         }
-        let name = part.name().unwrap_or_default().to_owned();
-        let is_file = part.file_name().is_some();
-        names.push(if name.is_empty() { "(unnamed)".to_owned() } else { name.chars().take(60).collect() });
-        let content = part.bytes().await.map_err(malformed)?;
-        if name != IMAGE {
+        (Some(photo), 0) if !photo.is_empty() => Ok((photo, params)),
+        (Some(_), 0) => Err(empty_part()),
+        (None, _) => Err(no_part(&names)),
+    }
+}
+
+fn empty_part() -> Fault {
+    Fault::new(Code::MissingImage, "Part `image` is empty: no file was chosen.")
+}
+
+fn no_part(names: &[String]) -> Fault {
+    let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Fault::new(Code::MissingImage, format!("The form has no part `image`. Parts found: {found}."))
+}
+
+/// A form taken apart.
+struct Parts {
+    photos: Vec<Bytes>,
+    params: Vec<Param>,
+    /// Of every part, in order.
+    names: Vec<String>,
+}
+
+impl Parts {
+    /// `photos` is how many the form is expected to hold; it may have that many parts more.
+    async fn read(body: Bytes, boundary: String, photos: usize) -> Result<Self, Fault> {
+        let malformed = |error: multer::Error| {
+            Fault::new(Code::InvalidMultipart, format!("The multipart body cannot be read: {error}.")).caused_by(error)
+        };
+        let max_parts = MAX_PARTS + photos;
+        let stream = futures::stream::once(std::future::ready(Ok::<_, std::convert::Infallible>(body)));
+        let mut form = multer::Multipart::new(stream, boundary);
+        let (mut photos, mut params, mut names, mut beside) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        while let Some(part) = form.next_field().await.map_err(malformed)? {
+            if names.len() == max_parts {
+                return Err(Fault::new(Code::InvalidMultipart, format!("The form has more than {max_parts} parts.")));
+            }
+            let name = part.name().unwrap_or_default().to_owned();
+            let is_file = part.file_name().is_some();
+            names.push(if name.is_empty() { "(unnamed)".to_owned() } else { name.chars().take(60).collect() });
+            let content = part.bytes().await.map_err(malformed)?;
+            if name == IMAGE {
+                photos.push(content);
+                continue;
+            }
             beside += content.len();
             check_beside(beside)?;
-        }
-        if name == IMAGE {
-            if image.replace(content).is_some() {
-                return Err(Fault::new(
-                    Code::InvalidMultipart,
-                    "The form has two parts `image`; one photo is detected at a time.",
-                ));
+            if is_file && !NAMES.contains(&name.as_str()) {
+                // Not an option; its name is kept, so that it is refused by name.
+                params.push(Param::text(name, ""));
+            } else {
+                let text = String::from_utf8(content.to_vec()).map_err(|error| {
+                    Fault::new(Code::InvalidMultipart, format!("Part '{}' is not UTF-8 text.", names[names.len() - 1]))
+                        .caused_by(error)
+                })?;
+                params.push(Param::text(name, text));
             }
-        } else if is_file && !NAMES.contains(&name.as_str()) {
-            // Not an option; its name is kept, so that it is refused by name.
-            params.push(Param::text(name, ""));
-        } else {
-            let text = String::from_utf8(content.to_vec()).map_err(|error| {
-                Fault::new(Code::InvalidMultipart, format!("Part '{}' is not UTF-8 text.", names[names.len() - 1]))
-                    .caused_by(error)
-            })?;
-            params.push(Param::text(name, text));
         }
-    }
-    match image {
-        Some(image) if !image.is_empty() => Ok((image, params)),
-        Some(_) => Err(Fault::new(Code::MissingImage, "Part `image` is empty: no file was chosen.")),
-        None => {
-            let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            Err(Fault::new(Code::MissingImage, format!("The form has no part `image`. Parts found: {found}.")))
-        }
+        Ok(Self { photos, params, names })
     }
 }
 
@@ -316,36 +387,44 @@ fn boundary(content_type: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-/// The photo and the options of a JSON object.
-fn json(body: &[u8]) -> Result<(Bytes, Vec<Param>), Fault> {
+/// The photo and the options of a JSON object; `what` is what it is called where it is wrong.
+fn json(body: &[u8], what: &str) -> Result<(Bytes, Vec<Param>), Fault> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Fault::new(Code::MissingImage, "The body is empty. Send {\"image\": \"<base64>\"}."));
     }
-    let malformed = |error: serde_json::Error| {
-        Fault::new(Code::InvalidJson, format!("The body is not the JSON object that is expected: {error}."))
-            .caused_by(error)
-    };
+    let malformed = |error| malformed_json(what, error);
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let object = Object.deserialize(&mut deserializer).map_err(malformed)?;
     deserializer.end().map_err(malformed)?;
-    check_beside(object.options.iter().map(|(name, value)| name.len() + value.get().len()).sum())?;
-    let mut params = Vec::with_capacity(object.options.len());
-    for (name, value) in object.options {
-        // An option that does not exist is refused by its name, whatever its value.
-        let is_known = NAMES.contains(&name.as_str());
-        let value = if is_known { serde_json::from_str(value.get()).map_err(malformed)? } else { Value::Null };
-        params.push(Param::json(name, value));
-    }
+    let params = json_params(object.options, what)?;
     match object.image {
         Some(text) if !text.trim().is_empty() => Ok((base64(&text)?, params)),
         Some(_) => Err(Fault::new(Code::MissingImage, "Field `image` is empty.")),
-        None => {
-            let found: Vec<_> =
-                params.iter().take(20).map(|param| param.name().chars().take(60).collect::<String>()).collect();
-            let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-            Err(Fault::new(Code::MissingImage, format!("The JSON object has no field `image`. Fields found: {found}.")))
-        }
+        None => Err(no_field(IMAGE, what, &params)),
     }
+}
+
+fn malformed_json(what: &str, error: serde_json::Error) -> Fault {
+    Fault::new(Code::InvalidJson, format!("{what} is not the JSON object that is expected: {error}.")).caused_by(error)
+}
+
+fn no_field(name: &str, what: &str, params: &[Param]) -> Fault {
+    let found: Vec<_> = params.iter().take(20).map(|param| param.name().chars().take(60).collect::<String>()).collect();
+    let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+    Fault::new(Code::MissingImage, format!("{what} has no field `{name}`. Fields found: {found}."))
+}
+
+/// The members of an object that are options.
+fn json_params(options: Vec<(String, &RawValue)>, what: &str) -> Result<Vec<Param>, Fault> {
+    check_beside(options.iter().map(|(name, value)| name.len() + value.get().len()).sum())?;
+    let param = |(name, value): (String, &RawValue)| {
+        // An option that does not exist is refused by its name, whatever its value.
+        let is_known = NAMES.contains(&name.as_str());
+        let read = |error| malformed_json(what, error);
+        let value = if is_known { serde_json::from_str(value.get()).map_err(read)? } else { Value::Null };
+        Ok(Param::json(name, value))
+    };
+    options.into_iter().map(param).collect()
 }
 
 /// Reads the object without copying the photo's base64 out of the body, which it is nearly all of.
@@ -495,11 +574,12 @@ mod tests {
 
     #[test]
     fn json_keeps_the_options_and_names_what_is_wrong() {
-        let (image, params) = json(br#"{"min_score": 0.5, "image": "AQID", "classes": ["cat"]}"#).expect("fine");
+        let (image, params) =
+            json(br#"{"min_score": 0.5, "image": "AQID", "classes": ["cat"]}"#, "The body").expect("fine");
         assert_eq!(image[..], [1, 2, 3]);
         let expected = [Param::json("min_score", 0.5.into()), Param::json("classes", vec!["cat"].into())];
         assert_eq!(params, expected);
-        let (escaped, _) = json(br#"{"image": "A\u0051ID"}"#).expect("escapes are fine");
+        let (escaped, _) = json(br#"{"image": "A\u0051ID"}"#, "The body").expect("escapes are fine");
         assert_eq!(escaped[..], [1, 2, 3]);
 
         for (body, code) in [
@@ -515,13 +595,13 @@ mod tests {
             (br#"{"image": " "}"#, Code::MissingImage),
             (br#"{"image": "%"}"#, Code::InvalidBase64),
         ] {
-            let fault = json(body).expect_err("refused");
+            let fault = json(body, "The body").expect_err("refused");
             assert_eq!(fault.code(), code, "{}", String::from_utf8_lossy(body));
         }
         let deep = format!("{{\"image\": \"AQID\", \"classes\": {}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
-        assert_eq!(json(deep.as_bytes()).expect_err("too deep").code(), Code::InvalidJson);
+        assert_eq!(json(deep.as_bytes(), "The body").expect_err("too deep").code(), Code::InvalidJson);
         let large = format!("{{\"image\": \"AQID\", \"zzz\": [0{}]}}", ",0".repeat(100_000));
-        assert_eq!(json(large.as_bytes()).expect_err("too large").code(), Code::PayloadTooLarge);
+        assert_eq!(json(large.as_bytes(), "The body").expect_err("too large").code(), Code::PayloadTooLarge);
     }
 
     #[test]
@@ -573,7 +653,7 @@ mod tests {
             Code::InvalidMultipart
         );
         assert_eq!(form("nonsense").expect_err("no boundary").code(), Code::InvalidMultipart);
-        let many = "--b\nContent-Disposition: form-data; name=\"classes\"\n\ncat\n".repeat(65) + "--b--\n";
+        let many = "--b\nContent-Disposition: form-data; name=\"classes\"\n\ncat\n".repeat(66) + "--b--\n";
         assert_eq!(form(&many).expect_err("too many").code(), Code::InvalidMultipart);
     }
 }

@@ -19,6 +19,14 @@ pub enum Picture {
 }
 
 impl Picture {
+    /// The name in options and answers: `jpeg`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Jpeg => Format::Jpeg.name(),
+            Self::Png => Format::Png.name(),
+        }
+    }
+
     /// The media type: `image/jpeg`.
     pub fn media_type(self) -> &'static str {
         match self {

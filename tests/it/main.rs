@@ -5,10 +5,12 @@
 mod access;
 mod api;
 mod backend_contract;
+mod batch;
 mod cli;
 mod configuration;
 mod connections;
 mod cors;
+mod crops;
 mod faults;
 mod grpc;
 mod headers;
@@ -23,4 +25,5 @@ mod readme;
 mod serving;
 mod support;
 mod tls;
+mod uploads;
 mod views;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::Value;
 use spotter::fault::Code;
 
@@ -61,14 +63,66 @@ async fn the_service_serves_the_document_and_accepts_its_examples() {
         if item["get"].is_object() {
             let response = spotter.get(&path).send().await.unwrap();
             assert_eq!(response.status(), 200, "GET {path}");
+            let example = &item["get"]["responses"]["200"]["content"]["application/json"]["example"];
+            assert_eq!(form(example), form(&response.json().await.unwrap()), "GET {path}");
         }
         let Some(content) = item["post"]["requestBody"]["content"].as_object() else { continue };
-        let example = &content["application/json"]["example"];
-        assert!(example["image"].as_str().unwrap().len() < 8_000, "the UI freezes on large examples");
-        let response = spotter.post(&path).json(example).send().await.unwrap();
-        assert_eq!(response.status(), 200, "POST {path}");
-        let body: Value = response.json().await.unwrap();
-        assert_eq!(body["detections"][0]["label"], "person", "there is something to see: {body}");
+        let answers = &item["post"]["responses"]["200"]["content"];
+        for (media_type, content) in content {
+            let request = spotter.post(&path);
+            let request = if media_type == "application/json" {
+                let example = &content["example"];
+                assert!(example.to_string().len() < 8_000, "the UI freezes on large examples");
+                request.json(example)
+            } else {
+                let (declared, body) = file(&spotter, content).await;
+                assert!(
+                    media_type == "multipart/form-data" && declared.starts_with(media_type) || declared == "image/jpeg"
+                );
+                // A photo is recognised by its bytes, whatever its type.
+                request.header(CONTENT_TYPE, if declared == "image/jpeg" { media_type } else { &declared }).body(body)
+            };
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), 200, "POST {path} {media_type}");
+            let body: Value = response.json().await.unwrap();
+            let found = if path.ends_with("batch") { &body["photos"][0]["answer"] } else { &body };
+            assert_eq!(found["detections"][0]["label"], "person", "there is something to see: {body}");
+            let example = &answers["application/json"]["example"];
+            let shown = if path.ends_with("batch") { &example["photos"][0]["answer"] } else { example };
+            assert_eq!(form(shown), form(found), "POST {path} {media_type}");
+        }
+        if answers["image/jpeg"].is_object() {
+            let (_, shown) = file(&spotter, &answers["image/jpeg"]).await;
+            let photo = spotter.get("/example.jpg").send().await.unwrap().bytes().await.unwrap();
+            let request = spotter.post(&path).header(ACCEPT, "image/jpeg").body(photo);
+            assert_eq!(
+                request.send().await.unwrap().bytes().await.unwrap(),
+                shown,
+                "the annotated example is the answer"
+            );
+        }
+    }
+}
+
+/// Type and bytes of the file that the only example of a body names.
+async fn file(spotter: &Spotter, content: &Value) -> (String, Bytes) {
+    let examples: Vec<_> = content["examples"].as_object().unwrap().values().collect();
+    assert_eq!(examples.len(), 1);
+    let response = spotter.get(examples[0]["externalValue"].as_str().unwrap()).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let media_type = response.headers()[CONTENT_TYPE].to_str().unwrap().to_owned();
+    (media_type, response.bytes().await.unwrap())
+}
+
+/// Names and types at every depth; of a list, of its first item.
+fn form(value: &Value) -> Value {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(_) => "boolean".into(),
+        Value::Number(_) => "number".into(),
+        Value::String(_) => "string".into(),
+        Value::Array(items) => items.iter().take(1).map(form).collect(),
+        Value::Object(members) => members.iter().map(|(name, member)| (name.clone(), form(member))).collect(),
     }
 }
 

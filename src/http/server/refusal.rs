@@ -67,7 +67,7 @@ fn response(fault: &Fault, request_id: &RequestId) -> Bytes {
         "HTTP/1.1 {status}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\ncache-control: no-store\r\nx-request-id: {request_id}\r\nconnection: close\r\n",
         body.len()
     );
-    if let Some(seconds) = problem::retry_seconds(fault) {
+    if let Some(seconds) = fault.retry_seconds() {
         let _ = write!(text, "retry-after: {seconds}\r\n");
     }
     text.push_str("\r\n");
