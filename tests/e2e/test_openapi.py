@@ -61,15 +61,18 @@ def make_real(case: Case[Any]) -> None:
     if "model" in case.path_parameters:
         case.path_parameters["model"] = MODEL
     if case.media_type is not None:
-        case.body = body_with_photo(case.media_type, case.body)
+        case.body = body_with_photo(case.media_type, case.body, case.operation.path.endswith("/batch"))
 
 
-def body_with_photo(media_type: str, body: Any = None) -> Any:
+def body_with_photo(media_type: str, body: Any = None, batch: bool = False) -> Any:
     photo = photos.thumbnail("chelsea")
+    if media_type == "application/json" and batch:
+        images = [{"image": base64.b64encode(photo).decode()}]
+        return {**(body if isinstance(body, dict) else {}), "images": images}
     if media_type == "application/json":
         return {**(body if isinstance(body, dict) else {}), "image": base64.b64encode(photo).decode()}
     if media_type == "multipart/form-data":
-        return {**(body if isinstance(body, dict) else {}), "image": photo}
+        return {**(body if isinstance(body, dict) else {}), "image": [photo] if batch else photo}
     return photo
 
 

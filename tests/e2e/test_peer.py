@@ -25,7 +25,6 @@ from peer.onnx_graph import OnnxGraph, UnsupportedGraph
 from support import photos
 from support.client import BOXES, CLASSES, COUNT, NEEDED, SCORES, found_in, request_for
 from support.peer import Peer
-from support.wait import until
 
 DEFAULT_LIMIT = 4 * 1024 * 1024  # what a gRPC client accepts unless told otherwise
 
@@ -224,7 +223,7 @@ def test_a_deadline_ends_the_wait(saved_models: Path, start_peer: StartPeer) -> 
         PredictionServiceStub(channel).Predict(request_for("image_tensor"), timeout=0.5)
 
     assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    seen = until(peer.requests, "the peer to drop the request too", within=5)
+    seen = peer.await_requests()
     assert seen[0]["code"] == "DEADLINE_EXCEEDED"
 
 

@@ -63,18 +63,21 @@ def shell(command: str, folder: Path) -> bytes:
 
 def test_the_readme_leads_with_the_two_commands() -> None:
     assert SHELL_BLOCKS[:2] == [START, TEST]
-    assert len(ASKING) == 5, "a form, the raw file, JSON, the annotated picture, gRPC"
+    assert len(ASKING) == 6, "a form, the raw file, JSON, the annotated picture, a batch, gRPC"
     assert all(ADDRESS in block for block in ASKING)
 
 
 @pytest.mark.timeout(BUILD_SECONDS + 60)
-@pytest.mark.parametrize("block", ASKING, ids=["form", "raw", "json", "annotated", "grpc"])
+@pytest.mark.parametrize("block", ASKING, ids=["form", "raw", "json", "annotated", "batch", "grpc"])
 def test_each_line_works_as_pasted(block: str, started: Process, fresh_copy: Path) -> None:
     answer = shell(block.replace(ADDRESS, started.announced), fresh_copy)
     if "-o annotated.jpg" in block:
         with Image.open(fresh_copy / "annotated.jpg") as picture:
             assert picture.format == "JPEG"
             assert picture.size == (512, 512)
+    elif "/detect/batch" in block:
+        photos = json.loads(answer)["photos"]
+        assert [photo["answer"]["detections"][0]["label"] for photo in photos] == ["cat", "dining table"]
     else:
         photo = re.search(r"tests/photos/(\w+)\.png", block)
         assert photo
@@ -84,12 +87,10 @@ def test_each_line_works_as_pasted(block: str, started: Process, fresh_copy: Pat
 
 @pytest.mark.timeout(BUILD_SECONDS + 60)
 def test_the_line_printed_at_start_works_as_pasted(started: Process, fresh_copy: Path) -> None:
-    banner = started.stdout()
-    line = re.search(r"try it +(curl .*)\n", banner)
-    assert line, banner
+    line = started.printed(r"try it +(curl .*)\n")
     answer = json.loads(shell(line[1], fresh_copy))
     assert answer["detections"][0]["label"] == "person"
-    assert re.search(rf"documentation +http://{re.escape(started.announced)}/docs\n", banner)
+    assert started.printed(rf"documentation +http://{re.escape(started.announced)}/docs\n")
 
 
 def test_the_example_answer_has_the_form_of_a_real_one(embedded: Gateway) -> None:

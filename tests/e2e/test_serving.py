@@ -211,7 +211,7 @@ def test_a_slow_server_is_504(saved_models: Path, start_peer: StartPeer, spotter
     response = gateway.post(photos.read("chelsea"))
     assert_problem(response, 504, "MODEL_DEADLINE")
     assert time.monotonic() - started < 5
-    calls = until(peer.requests, "the peer to have dropped the request", within=5)
+    calls = peer.await_requests()
     assert all(call["seconds_left"] <= 0.5 for call in calls)
 
 

@@ -52,8 +52,10 @@ class Recorder:
             },
             default=repr,  # binary metadata
         )
-        with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with self._lock:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+            print(f"recorded {type(request).__name__}", flush=True)  # for whoever waits for it
 
 
 def _describe(tensor: TensorProto) -> dict[str, Any]:

@@ -14,7 +14,9 @@ TIMEOUT_SECONDS = 60
 
 
 class Gateway(Process):
-    def __init__(self, binary: Path, *flags: str, logs: Path, port: int = 0) -> None:
+    def __init__(
+        self, binary: Path, *flags: str, logs: Path, port: int = 0, patience: float = TIMEOUT_SECONDS
+    ) -> None:
         super().__init__(
             [binary, "serve", "--listen", f"127.0.0.1:{port}", *flags],
             announces=r"listening +(http://127\.0\.0\.1:\d+)\n",  # the model server's URL is announced too
@@ -22,9 +24,10 @@ class Gateway(Process):
         )
         self.url = self.announced
         self.port = int(self.url.rpartition(":")[2])
+        self._patience = patience
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(self.url + path, timeout=TIMEOUT_SECONDS)
+        return requests.get(self.url + path, timeout=self._patience)
 
     def post(self, photo: bytes, headers: dict[str, str] | None = None, **options: Any) -> requests.Response:
         """POST /v1/detect with the photo as a multipart part, whatever comes of it."""
@@ -33,7 +36,7 @@ class Gateway(Process):
             files={"image": ("photo", photo)},
             params=options,
             headers=headers,
-            timeout=TIMEOUT_SECONDS,
+            timeout=self._patience,
         )
 
     def detect(self, photo: bytes, **options: Any) -> dict[str, Any]:

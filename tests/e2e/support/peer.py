@@ -40,3 +40,9 @@ class Peer(Process):
         """The calls answered so far, oldest first."""
         lines = self._record.read_text(encoding="utf-8").splitlines()
         return [call for call in map(json.loads, lines) if call["method"] == method]
+
+    def await_requests(self, method: str = "Predict", within: float = 5) -> list[dict[str, Any]]:
+        """The same, once there is one: the peer says so when it has written one down."""
+        calls = self.out.until(lambda _: self.requests(method), within)
+        assert calls, f"no {method} was over within {within:g} s"
+        return calls

@@ -12,17 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .wait import until
+from .lines import Lines
 
 _numbers = itertools.count(1)
 
 
 class Process:
-    """A program that announces on stdout where it listens.
-
-    Both streams go to files: a pipe that nobody reads would block the child one day, and a failed
-    test leaves its logs behind this way.
-    """
+    """A program that announces on stdout where it listens. A failed test leaves both of its streams behind, in files."""
 
     def __init__(
         self,
@@ -35,34 +31,34 @@ class Process:
     ) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         name = f"{os.getpid()}-{next(_numbers):02}-{Path(command[0]).name}"
-        self._out, self.log = logs / f"{name}.out", logs / f"{name}.log"
-        with self._out.open("w") as out, self.log.open("w") as log:
+        self.log = logs / f"{name}.log"
+        with self.log.open("w") as log:
             self._child = subprocess.Popen(
                 [str(word) for word in command],
                 stdin=subprocess.DEVNULL,
-                stdout=out,
+                stdout=subprocess.PIPE,
                 stderr=log,
+                text=True,
                 env={**os.environ, **(env or {})},
                 cwd=cwd,
             )
         try:
-            self.announced = until(lambda: self._announcement(announces), f"{announces} from {command[0]}", within)
+            self.out = Lines(self._child.stdout, (logs / f"{name}.out").open("w"))
+            self.announced = self.printed(announces, within)[1]
         except BaseException:
             self.stop()
             raise
 
-    def _announcement(self, pattern: str) -> str | None:
-        exited = self._child.poll() is not None  # asked before reading, so that last words are not missed
-        if found := re.search(pattern, self.stdout()):
-            return found[1]
-        if exited:
-            last_words = self.log.read_text()[-4000:]
-            raise AssertionError(f"exited with {self._child.returncode} before it was ready:\n{last_words}")
-        return None
+    def printed(self, pattern: str, within: float = 60) -> re.Match[str]:
+        """Waits until the program has printed this."""
+        if found := self.out.matching(pattern, within):
+            return found
+        last_words = self.log.read_text()[-4000:]
+        raise AssertionError(f"no {pattern!r}, and it ended or {within:g} s are over (exit {self._child.poll()}):\n{last_words}")
 
-    def stdout(self) -> str:
-        """Everything printed so far."""
-        return self._out.read_text()
+    @property
+    def pid(self) -> int:
+        return self._child.pid
 
     def freeze(self) -> None:
         """Keep the connections open and answer nothing, as a machine that swaps does."""
