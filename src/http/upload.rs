@@ -129,8 +129,7 @@ impl Received {
         let bytes = match coding {
             None => sent,
             Some(coding) => {
-                let inflate =
-                    move || coding.inflate(&sent, limit).map_err(|fault| fault.with("max_bytes", max_bytes));
+                let inflate = move || coding.inflate(&sent, limit).map_err(|fault| fault.with("max_bytes", max_bytes));
                 let bytes = workers.run(call.deadline, inflate).await?;
                 room.take(bytes.len())?;
                 bytes
