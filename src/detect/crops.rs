@@ -1,5 +1,7 @@
 //! The cut-out picture of each detection.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::detect::select::Detection;
@@ -38,7 +40,7 @@ fn cut_within(photo: &Decoded, detections: &mut [Detection], as_: Picture, max_b
         let view = View::part(photo.photo(), found.pixels)
             .ok_or_else(|| Fault::internal("a box lies outside of the decoded photo"))?;
         let letterbox = Letterbox::shrunk(view, MAX_CROP_SIDE);
-        let file = encode::encode(&fit::fit(photo, &letterbox, [0; 3]), as_)?;
+        let file = encode::encode(&fit::fit(Cow::Borrowed(photo), &letterbox, [0; 3]), as_)?;
         bytes += file.len();
         if bytes > max_bytes {
             break;
