@@ -67,6 +67,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         std::process::exit(0);
     });
-    listening.serve(std::future::pending(), settings.shutdown()).await;
+    listening.serve(std::future::pending(), settings.shutdown()).await?;
     Ok(())
 }
