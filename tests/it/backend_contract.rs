@@ -90,7 +90,7 @@ async fn both_backends_keep_the_same_promises_and_see_the_same() {
     let here = keeps_its_promises(&*embedded, "nanodet-g", 1).await;
 
     let server = ScriptedServing::start(script(Arc::clone(&embedded)).await).await;
-    let serving = settings(&["--serving", &server.url()]).serving().unwrap();
+    let serving = settings(&["--serving", &server.url()]).serving(&[]);
     let there = keeps_its_promises(&Serving::new(serving).unwrap(), "model", 3).await;
     assert_eq!(here, there);
 }

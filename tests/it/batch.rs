@@ -14,7 +14,6 @@ use spotter::app;
 use spotter::backend::{Backend, Call, Predict, Prediction, Target};
 use spotter::detect::{Catalog, Model};
 use spotter::fault::{Code, Fault};
-use spotter::model::labels::LabelMap;
 use spotter::model::signature::Signature;
 use spotter::model::version::VersionStatus;
 use spotter::service::Service;
@@ -168,8 +167,8 @@ impl Backend for Held {
         self.inner.catalog.default_model().backend().versions(model, call).await
     }
 
-    async fn signature(&self, target: &Target, call: &Call) -> Result<(i64, Signature), Fault> {
-        self.inner.catalog.default_model().backend().signature(target, call).await
+    async fn signature(&self, target: &Target, name: Option<&str>, call: &Call) -> Result<(i64, Signature), Fault> {
+        self.inner.catalog.default_model().backend().signature(target, name, call).await
     }
 
     async fn predict(&self, request: Predict, call: &Call) -> Result<Prediction, Fault> {
@@ -186,8 +185,9 @@ async fn held(flags: &[&str], panics_at: Option<usize>) -> (Spotter, Arc<AtomicU
     let settings = settings(flags);
     let (mut service, inner) = (app::build(&settings).unwrap(), app::build(&settings).unwrap());
     let (asked, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let profile = inner.catalog.default_model().profile().clone();
     let backend = Held { inner, asked: Arc::clone(&asked), go: Arc::clone(&go), panics_at };
-    service.catalog = Catalog::new(vec![Model::new("nanodet-g", Arc::new(backend), LabelMap::coco())]);
+    service.catalog = Catalog::new(vec![Model::new(profile, Arc::new(backend))]);
     (Spotter::run(service).await, asked, go)
 }
 

@@ -11,8 +11,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use spotter::app;
 use spotter::backend::serving::{Resolve, Serving};
-use spotter::detect::{Catalog, Model};
-use spotter::model::labels::LabelMap;
+use spotter::detect::{Catalog, Model, Profile};
 use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
@@ -289,11 +288,11 @@ async fn a_name_is_resolved_again_and_its_hosts_come_and_go() {
     }
     let names = Arc::new(Names::default());
     let flags = settings(&["--serving", "http://models.test:8500", "--serving-resolve-ms", "10"]);
-    let mut pool = flags.serving().unwrap();
+    let mut pool = flags.serving(&[]);
     pool.resolver = Arc::clone(&names) as Arc<dyn Resolve>;
     let mut service = app::build(&flags).unwrap();
     let backend = Arc::new(Serving::new(pool).unwrap());
-    service.catalog = Catalog::new(vec![Model::new("model", backend, LabelMap::coco())]);
+    service.catalog = Catalog::new(vec![Model::new(Profile::named("model"), backend)]);
     let spotter = Spotter::run(service).await;
 
     assert_eq!(ask(&spotter).await, (503, "MODEL_UNAVAILABLE".to_owned()), "the name is not known");
@@ -413,11 +412,11 @@ async fn a_host_that_vanishes_from_its_name_finishes_what_it_has() {
     let _new = ScriptedServing::on(listener, Script::answering(response_with_score(SCORES[1])));
     let names = Arc::new(Names(Mutex::new(vec![old_address])));
     let flags = settings(&["--serving", "http://models.test:8500", "--serving-resolve-ms", "10"]);
-    let mut pool = flags.serving().unwrap();
+    let mut pool = flags.serving(&[]);
     pool.resolver = Arc::clone(&names) as Arc<dyn Resolve>;
     let mut service = app::build(&flags).unwrap();
     let backend = Arc::new(Serving::new(pool).unwrap());
-    service.catalog = Catalog::new(vec![Model::new("model", backend, LabelMap::coco())]);
+    service.catalog = Catalog::new(vec![Model::new(Profile::named("model"), backend)]);
     let spotter = Spotter::run(service).await;
     until_used(&spotter, SCORES[0]).await;
     old.change(|script| script.hang = true);

@@ -101,7 +101,7 @@ async fn a_client_that_leaves_while_it_waits_for_a_core_costs_the_model_server_n
     let call = Call { deadline: Deadline::after(Duration::from_secs(60)), request_id: RequestId::generate() };
     let job = || Job {
         image: photo("chelsea.png"),
-        wanted: Wanted::read(&[], service.defaults, model.labels()).unwrap(),
+        wanted: Wanted::read(&[], model.profile().defaults, &model.labels()).unwrap(),
         keep: Keep::Nothing,
     };
     tokio::select! {

@@ -205,12 +205,12 @@ impl PredictionService for Inner {
         let (metadata, _, message) = request.into_parts();
         self.received.lock().unwrap().predicts.push((metadata, message.clone()));
         let (script, version) = self.read(message.model_spec.as_ref())?;
-        tokio::time::sleep(script.delay).await;
         if script.hang {
             let unanswered = Unanswered(self);
             self.release.notified().await;
             std::mem::forget(unanswered);
         }
+        tokio::time::sleep(script.delay).await;
         let mut response = (script.predict)(&message)?;
         response.model_spec.get_or_insert_with(|| answered(version));
         Ok(Response::new(response))
