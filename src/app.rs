@@ -207,7 +207,7 @@ pub fn reloads(settings: &Settings, service: &Arc<Service>, identity: Option<&Ar
         }
     }
     if !maps.is_empty() {
-        reloads.add("label maps", move || {
+        reloads.add("label map", move || {
             let read = maps.iter().map(|(_, path)| LabelMap::load(path)).collect::<Result<Vec<_>, _>>()?;
             maps.iter().zip(read).for_each(|((model, _), labels)| model.relabel(labels));
             Ok::<_, labels::LoadError>(())

@@ -73,18 +73,11 @@ pub struct Settings {
     pub allow_anonymous: bool,
 
     /// Requests a second that each key may make, such as 5 or 0.5; 0 means any number
-    #[arg(long, env = "SPOTTER_KEY_RATE", default_value = "0", value_name = "RATE", value_parser = rate, requires = "api_keys", help_heading = "Access")]
+    #[arg(long, env = "SPOTTER_KEY_RATE", default_value = "0", value_name = "RATE", value_parser = rate, help_heading = "Access")]
     pub key_rate: f64,
 
     /// Requests that each key may make at once after a rest; 0 means as many as in a second
-    #[arg(
-        long,
-        env = "SPOTTER_KEY_BURST",
-        default_value_t = 0,
-        value_name = "COUNT",
-        requires = "api_keys",
-        help_heading = "Access"
-    )]
+    #[arg(long, env = "SPOTTER_KEY_BURST", default_value_t = 0, value_name = "COUNT", help_heading = "Access")]
     pub key_burst: u32,
 
     /// Requests a second that each client address (IPv6: each /64) may make; 0 means any number
@@ -311,11 +304,11 @@ pub struct Settings {
 
     /// Certificate that clients are shown, in PEM form, with those that lead to its authority behind it; without it the
     /// service speaks plain HTTP
-    #[arg(long, env = "SPOTTER_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key", help_heading = "Clients")]
+    #[arg(long, env = "SPOTTER_TLS_CERTIFICATE", value_name = "FILE", help_heading = "Clients")]
     pub tls_certificate: Option<PathBuf>,
 
     /// Private key of the certificate, in PEM form
-    #[arg(long, env = "SPOTTER_TLS_KEY", value_name = "FILE", requires = "tls_certificate", help_heading = "Clients")]
+    #[arg(long, env = "SPOTTER_TLS_KEY", value_name = "FILE", help_heading = "Clients")]
     pub tls_key: Option<PathBuf>,
 
     /// Requests at once on one HTTP/2 connection
@@ -405,23 +398,11 @@ pub struct Settings {
     pub serving_ca: Option<PathBuf>,
 
     /// Certificate (PEM) that this service shows to `https://` hosts
-    #[arg(
-        long,
-        env = "SPOTTER_SERVING_CLIENT_CERT",
-        value_name = "FILE",
-        requires = "serving_client_key",
-        help_heading = "TensorFlow Serving"
-    )]
+    #[arg(long, env = "SPOTTER_SERVING_CLIENT_CERT", value_name = "FILE", help_heading = "TensorFlow Serving")]
     pub serving_client_cert: Option<PathBuf>,
 
     /// Private key (PEM) of that certificate
-    #[arg(
-        long,
-        env = "SPOTTER_SERVING_CLIENT_KEY",
-        value_name = "FILE",
-        requires = "serving_client_cert",
-        help_heading = "TensorFlow Serving"
-    )]
+    #[arg(long, env = "SPOTTER_SERVING_CLIENT_KEY", value_name = "FILE", help_heading = "TensorFlow Serving")]
     pub serving_client_key: Option<PathBuf>,
 
     /// Largest message sent to TensorFlow Serving

@@ -165,7 +165,17 @@ fn given_values(given: &ArgMatches) -> Vec<Mistake> {
     mistakes
 }
 
-/// Settings that exclude each other, wherever they come from.
+/// Settings that mean nothing without another. Said here and not to clap, which does not know what stands in the file.
+const NEEDS: [(&str, &str); 6] = [
+    ("key_rate", "api_keys"),
+    ("key_burst", "api_keys"),
+    ("tls_certificate", "tls_key"),
+    ("tls_key", "tls_certificate"),
+    ("serving_client_cert", "serving_client_key"),
+    ("serving_client_key", "serving_client_cert"),
+];
+
+/// Settings that exclude or need each other, wherever they come from.
 fn conflicts(given: &ArgMatches, file: Option<&File>) -> Vec<Mistake> {
     let source = |id: &str| match Source::of(id, given, file) {
         Source::Default => None,
@@ -186,6 +196,12 @@ fn conflicts(given: &ArgMatches, file: Option<&File>) -> Vec<Mistake> {
     }
     if let (Some(model), None) = (source("model"), &serving) {
         wrong(&model, format!("--model ({model}) is a name at TensorFlow Serving; give --serving with its address."));
+    }
+    for (id, needed) in NEEDS {
+        if let (Some(one), None) = (source(id), source(needed)) {
+            let [flag, other] = [id, needed].map(|id| id.replace('_', "-"));
+            wrong(&one, format!("--{flag} ({one}) means nothing without --{other}; give both."));
+        }
     }
     let Some((file, first)) = file.and_then(|file| Some((file, file.models.first()?))) else { return mistakes };
     let line = first.line.unwrap_or_default();

@@ -57,6 +57,7 @@ fn table() -> Vec<Row> {
         row("region", &["0,0,9999,9999"], &json!([[0, 0, 9999, 9999]]), "inside the photo, which is 451 x 300"),
         row("tiles", &["17", "-1", "1.5", "x"], &json!([17, -1, 1.5, "4", true]), "from 0 to 16"),
         row("orientation", &["up", "1"], &json!([1, "up", true]), "apply or ignore"),
+        row("crops", &["gif", "1"], &json!([1, "webp", true]), "jpeg or png"),
         row("normalized", &["yes", "2"], &json!([1, "true", {}]), "true or false"),
         row(
             "version",
