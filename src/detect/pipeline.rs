@@ -1,5 +1,6 @@
 //! One photo, from bytes to detections.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -261,9 +262,19 @@ fn ready(photo: &Encoded, views: &[View], input: &Input, keep: Keep, max_side: u
     let decode = begin.elapsed();
 
     let begin = Instant::now();
-    let prepared = letterboxes.into_iter().map(|letterbox| input.prepare(&decoded, letterbox));
-    let prepared = prepared.collect::<Result<Vec<_>, Fault>>()?;
-    let pixels = if keep == Keep::Photo { decoded.into_photo() } else { None };
+    let (last, others) = letterboxes.split_last().expect("the whole photo or a region is looked at");
+    let prepared = others.iter().map(|letterbox| input.prepare(Cow::Borrowed(&decoded), *letterbox));
+    let mut prepared = prepared.collect::<Result<Vec<_>, Fault>>()?;
+    let pixels = match keep {
+        Keep::Photo => {
+            prepared.push(input.prepare(Cow::Borrowed(&decoded), *last)?);
+            decoded.into_photo()
+        }
+        Keep::Nothing => {
+            prepared.push(input.prepare(Cow::Owned(decoded), *last)?);
+            None
+        }
+    };
     Ok(Ready { prepared, pixels, decode, prepare: begin.elapsed() })
 }
 

@@ -52,6 +52,11 @@ impl Decoded {
         (self.pixels.size() == self.photo).then_some(self.pixels)
     }
 
+    /// The pixels, whatever their scale.
+    pub(super) fn into_pixels(self) -> Rgb {
+        self.pixels
+    }
+
     pub(super) fn pixels(&self) -> &Rgb {
         &self.pixels
     }

@@ -12,20 +12,24 @@ use crate::geometry::Letterbox;
 /// The letterbox's window of the photo laid onto its canvas: resized to `content` at `place`, `pad` everywhere else.
 ///
 /// Resizing is bilinear and antialiased: shrinking averages over all pixels that fall together, as Pillow does and
-/// plain bilinear sampling does not. The pixels themselves are lent out where nothing changes.
+/// plain bilinear sampling does not. The pixels themselves are handed on as they came, lent or given, where nothing changes.
 ///
 /// # Panics
 ///
 /// Where the letterbox is of another photo, or its content reaches beyond the canvas, which no constructor of
 /// [`Letterbox`] makes.
-pub fn fit<'a>(photo: &'a Decoded, letterbox: &Letterbox, pad: [u8; 3]) -> Cow<'a, Rgb> {
+pub fn fit<'a>(photo: Cow<'a, Decoded>, letterbox: &Letterbox, pad: [u8; 3]) -> Cow<'a, Rgb> {
     let Letterbox { view, content, place, canvas } = *letterbox;
     assert_eq!(photo.photo(), view.photo, "the letterbox is of another photo");
-    let (pixels, window) = (photo.pixels(), photo.window(view));
-    let is_at_scale = content == pixels.size() && window == Extent::of(content);
+    let window = photo.window(view);
+    let is_at_scale = content == photo.pixels().size() && window == Extent::of(content);
     if is_at_scale && canvas == content {
-        return Cow::Borrowed(pixels);
+        return match photo {
+            Cow::Borrowed(photo) => Cow::Borrowed(photo.pixels()),
+            Cow::Owned(photo) => Cow::Owned(photo.into_pixels()),
+        };
     }
+    let pixels = photo.pixels();
     let mut fitted = Rgb::filled(canvas, pad);
     if is_at_scale {
         let (from, to) = (content.width as usize, canvas.width as usize);
@@ -71,7 +75,7 @@ mod tests {
         for letterbox in
             [Letterbox::shrunk(view, 100), Letterbox::shrunk(view, 5), Letterbox::inside(view, Size::new(16, 16))]
         {
-            let fitted = fit(&photo, &letterbox, PAD);
+            let fitted = fit(Cow::Borrowed(&photo), &letterbox, PAD);
             assert_eq!(fitted.size(), letterbox.canvas);
             // The outermost pixels may hold a little of what lies beside the window, as they do in every antialiased resize.
             let inner = |at: usize| (1..fitted.size().width as usize - 1).contains(&at);
@@ -82,10 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn a_photo_that_fits_is_lent_and_not_copied() {
+    fn a_photo_that_fits_is_not_copied() {
         let photo = Decoded::full(Rgb::filled(Size::new(40, 30), RED));
         let letterbox = Letterbox::shrunk(View::whole(photo.photo()), 100);
-        assert!(matches!(fit(&photo, &letterbox, PAD), Cow::Borrowed(same) if std::ptr::eq(same, photo.pixels())));
+        let lent = fit(Cow::Borrowed(&photo), &letterbox, PAD);
+        assert!(matches!(lent, Cow::Borrowed(same) if std::ptr::eq(same, photo.pixels())));
+        let address = photo.pixels().data().as_ptr();
+        assert_eq!(fit(Cow::Owned(photo), &letterbox, PAD).data().as_ptr(), address, "given on");
     }
 
     #[test]
@@ -93,7 +100,7 @@ mod tests {
         let photo = Decoded::full(Rgb::new(Size::new(2, 1), vec![1, 2, 3, 4, 5, 6]).unwrap());
         let size = photo.photo();
         let letterbox = Letterbox { canvas: Size::new(3, 2), ..Letterbox::untouched(size) };
-        let fitted = fit(&photo, &letterbox, PAD);
+        let fitted = fit(Cow::Borrowed(&photo), &letterbox, PAD);
         assert_eq!(fitted.pixels(), [[1, 2, 3], [4, 5, 6], PAD, PAD, PAD, PAD]);
     }
 
@@ -123,7 +130,8 @@ mod tests {
     fn shrinking_averages_instead_of_dropping_pixels() {
         let stripes: Vec<u8> = (0..64 * 64).flat_map(|at| [if at % 2 == 0 { 0 } else { 255 }; 3]).collect();
         let photo = Decoded::full(Rgb::new(Size::new(64, 64), stripes).unwrap());
-        let fitted = fit(&photo, &Letterbox::inside(View::whole(photo.photo()), Size::new(8, 8)), PAD).into_owned();
+        let fitted = fit(Cow::Borrowed(&photo), &Letterbox::inside(View::whole(photo.photo()), Size::new(8, 8)), PAD)
+            .into_owned();
         assert!(fitted.data().iter().all(|value| (100..=155).contains(value)), "{:?}", fitted.data());
     }
 
@@ -134,7 +142,7 @@ mod tests {
         ) {
             let photo = Decoded::full(Rgb::filled(Size::new(width, height), RED));
             let letterbox = Letterbox::inside(View::whole(photo.photo()), Size::new(canvas_width, canvas_height));
-            let fitted = fit(&photo, &letterbox, PAD);
+            let fitted = fit(Cow::Borrowed(&photo), &letterbox, PAD);
             prop_assert_eq!(fitted.size(), letterbox.canvas);
             for (at, pixel) in fitted.pixels().iter().enumerate() {
                 let (x, y) = (at as u32 % canvas_width, at as u32 / canvas_width);

@@ -1,5 +1,7 @@
 //! What a model takes, and how a photo becomes just that.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::fault::Fault;
@@ -27,7 +29,7 @@ impl Input {
             Form::Pixels(_) | Form::Encoded => Size::new(64, 64),
         };
         let grey = Decoded::full(Rgb::filled(size, [128; 3]));
-        self.prepare(&grey, self.letterbox(View::whole(size), 64))
+        self.prepare(Cow::Owned(grey), self.letterbox(View::whole(size), 64))
     }
 
     /// How a window of a photo is laid out for this input; no side of it is longer than `max_side` where the model leaves
@@ -43,14 +45,15 @@ impl Input {
         }
     }
 
-    /// The photo as this input wants it: as a tensor of pixels, or as a new file.
+    /// The photo as this input wants it: as a tensor of pixels, or as a new file. Pixels that are given and not lent become the
+    /// tensor without a copy where the model takes them as they are.
     ///
     /// # Errors
     /// None for a photo that was decoded here.
-    pub fn prepare(&self, photo: &Decoded, letterbox: Letterbox) -> Result<Prepared, Fault> {
+    pub fn prepare(&self, photo: Cow<'_, Decoded>, letterbox: Letterbox) -> Result<Prepared, Fault> {
         let tensor = match &self.form {
             Form::Encoded => file_tensor(encode::for_model(&fit::fit(photo, &letterbox, [0; 3]))?),
-            Form::Pixels(pixels) => pixels.tensor(&fit::fit(photo, &letterbox, pixels.pad)),
+            Form::Pixels(pixels) => pixels.tensor(fit::fit(photo, &letterbox, pixels.pad)),
         };
         Ok(Prepared { tensor, letterbox })
     }
@@ -167,7 +170,7 @@ pub struct Prepared {
 }
 
 impl Pixels {
-    fn tensor(&self, canvas: &Rgb) -> Tensor {
+    fn tensor(&self, canvas: Cow<'_, Rgb>) -> Tensor {
         let Size { width, height } = canvas.size();
         let (width, height) = (width as usize, height as usize);
         let shape = match self.layout {
@@ -180,7 +183,7 @@ impl Pixels {
         };
         let values = match self.samples {
             Samples::U8 => Values::U8(match (self.layout, self.channels) {
-                (Layout::Nhwc, Channels::Rgb) => Bytes::copy_from_slice(canvas.data()),
+                (Layout::Nhwc, Channels::Rgb) => canvas.into_owned().into_data().into(),
                 _ => self.arrange(canvas.data(), |channel, pixel| pixel[source(channel)]).into(),
             }),
             Samples::F32 { mean, std } => {
@@ -230,7 +233,8 @@ mod tests {
     fn prepare(pixels: &Pixels, max_side: u32) -> Prepared {
         let photo = Decoded::full(Rgb::new(Size::new(2, 1), vec![10, 20, 30, 40, 50, 60]).expect("two pixels"));
         let input = Input { key: "image".to_owned(), form: Form::Pixels(pixels.clone()) };
-        input.prepare(&photo, input.letterbox(View::whole(photo.photo()), max_side)).expect("pixels never fail")
+        let letterbox = input.letterbox(View::whole(photo.photo()), max_side);
+        input.prepare(Cow::Owned(photo), letterbox).expect("pixels never fail")
     }
 
     #[test]

@@ -86,4 +86,16 @@ else
     fail "/usr/bin/chromium is missing, and installing it takes root: apt-get install chromium"
 fi
 
+# What builds libjpeg-turbo, for the feature `turbojpeg`.
+for tool in cmake nasm; do
+    if command -v "$tool" >/dev/null; then
+        say "$(command -v "$tool") is there"
+    elif apt_get; then
+        say "installing Debian's $tool"
+        install_debian "$tool"
+    else
+        fail "$tool is missing, and installing it takes root: apt-get install $tool"
+    fi
+done
+
 say "run the tests with: $venv/bin/python -m pytest $here"

@@ -1,6 +1,7 @@
 //! What every backend promises, asked of each: the detector in this process, and the same detector behind TensorFlow
 //! Serving's API over real gRPC.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +79,7 @@ fn predict(signature: &Signature, target: Target, outputs: Vec<String>) -> Predi
     let limits = spotter::image::Limits { max_bytes: 1 << 20, max_pixels: 1 << 20 };
     let photo = spotter::image::Encoded::inspect(photo("chelsea.png"), &limits).unwrap().decode().unwrap();
     let letterbox = adapter.input.letterbox(View::whole(photo.photo()), 416);
-    let tensor = adapter.input.prepare(&photo, letterbox).unwrap().tensor;
+    let tensor = adapter.input.prepare(Cow::Owned(photo), letterbox).unwrap().tensor;
     Predict { target, signature: signature.name.clone(), input: (adapter.input.key.clone(), tensor), outputs }
 }
 

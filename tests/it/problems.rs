@@ -20,6 +20,7 @@ use spotter::detect::{Catalog, Model, Profile};
 use spotter::fault::{Code, Fault};
 use spotter::model::signature::Signature;
 use spotter::model::version::VersionStatus;
+use spotter::workers::Workers;
 
 use crate::support::photos::photo;
 use crate::support::service::{Spotter, problem, problem_and_headers};
@@ -244,23 +245,42 @@ async fn every_code_is_answered_as_its_row_says_and_has_a_page() {
     }
 }
 
-#[tokio::test]
-async fn a_photo_that_finds_no_free_core_in_time_is_never_started() {
-    let service = app::build(&settings(&["--workers", "1", "--request-timeout-ms", "300"])).unwrap();
-    let workers = service.pipeline.workers.clone();
-    let (release, released) = mpsc::channel::<()>();
+/// Keeps the only core busy until the sender says so, or is dropped.
+async fn occupy(workers: &Workers) -> mpsc::Sender<()> {
+    let (release, released) = mpsc::channel();
     let (started, starts) = tokio::sync::oneshot::channel();
-    let busy = tokio::spawn(async move {
+    let workers = workers.clone();
+    tokio::spawn(async move {
         let hold = move || {
             started.send(()).unwrap();
-            let _ = released.recv();
-            Ok(())
+            Ok(released.recv().is_ok())
         };
         workers.run(Deadline::after(Duration::from_secs(60)), hold).await
     });
     starts.await.unwrap();
+    release
+}
+
+#[tokio::test]
+async fn a_photo_that_finds_no_free_core_in_time_is_never_started() {
+    let service = app::build(&settings(&["--workers", "1", "--request-timeout-ms", "300"])).unwrap();
+    let release = occupy(&service.pipeline.workers).await;
     let spotter = Spotter::run(service).await;
     problem(spotter.post("/v1/detect").body(photo("chelsea.png")), 504, "DEADLINE_EXCEEDED").await;
-    release.send(()).unwrap();
-    busy.await.unwrap().unwrap();
+    release.send(()).expect("the core was busy all the while");
+}
+
+#[tokio::test]
+async fn what_a_header_decides_is_answered_while_every_core_is_busy() {
+    let service = app::build(&settings(&["--workers", "1", "--max-image-pixels", "250000"])).unwrap();
+    let release = occupy(&service.pipeline.workers).await;
+    let spotter = Spotter::run(service).await;
+    let upload = |file: &str| spotter.post("/v1/detect").header(CONTENT_TYPE, "image/png").body(photo(file));
+    problem(upload("formats/refused/unsupported_image_format/photos.zip"), 415, "UNSUPPORTED_IMAGE_FORMAT").await;
+    // 512 x 512.
+    problem(upload("astronaut.png"), 413, "IMAGE_TOO_LARGE").await;
+    let declared = spotter.post("/v1/detect").header(CONTENT_TYPE, "image/png").body(vec![0; 21 << 20]);
+    problem(declared, 413, "PAYLOAD_TOO_LARGE").await;
+    problem(spotter.post("/v1/detect").header(CONTENT_TYPE, "text/plain"), 415, "UNSUPPORTED_MEDIA_TYPE").await;
+    release.send(()).expect("the core was busy all the while");
 }
