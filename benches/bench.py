@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import signal
 import statistics
 import subprocess
@@ -28,6 +29,9 @@ CORES = sorted(os.sched_getaffinity(0))
 MEASURED, OTHERS = {CORES[-1]}, set(CORES[:-1]) or {CORES[0]}
 TICK = os.sysconf("SC_CLK_TCK")
 MIB = 1 << 20
+
+# As spotter, uvicorn and the programs of this folder announce it.
+OWN_ADDRESS = re.compile(r"(?:^|listening +|running on )(http://127\.0\.0\.1:\d+)")
 
 PYTHON, RUST, C = "Python design", "spotter, all Rust", "spotter, C decoder"
 
@@ -67,13 +71,12 @@ class Process:
             self.child.wait()
 
     def until_it_names_its_url(self):
-        """Reads its output up to the first address."""
+        """Reads its output up to its own address; that of the model server may come before."""
         seen = []
         for line in self.child.stdout:
             seen.append(line)
-            at = line.find("http://127.0.0.1:")
-            if at >= 0:
-                self.url = line[at:].split()[0]
+            if own := OWN_ADDRESS.search(line):
+                self.url = own[1]
                 return self
         raise SystemExit(f"{self.child.args} ended without an address:\n{''.join(seen)}")
 

@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let begin = Instant::now();
     let until = begin + Duration::from_secs_f64(seconds.parse()?);
     let answered = Arc::new(AtomicUsize::new(0));
-    let client = reqwest::Client::builder().pool_max_idle_per_host(clients).build()?;
+    let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(clients).build()?;
     let each = (0..clients).map(|_| {
         let (client, url, body, answered) = (client.clone(), url.clone(), body.clone(), Arc::clone(&answered));
         tokio::spawn(async move {

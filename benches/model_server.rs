@@ -21,7 +21,7 @@ use spotter::backend::serving::proto::tensorflow::serving::{
 use spotter::backend::serving::proto::tensorflow::tensor_shape_proto::Dim;
 use spotter::backend::serving::proto::tensorflow::{DataType, SignatureDef, TensorInfo, TensorProto, TensorShapeProto};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 const VERSION: i64 = 1;
@@ -143,12 +143,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         std::process::exit(0);
     });
+    // As TensorFlow Serving does; otherwise an answer of several writes waits 40 ms for the client's acknowledgement.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     tonic::transport::Server::builder()
         .initial_stream_window_size(64 << 20)
         .initial_connection_window_size(256 << 20)
         .add_service(PredictionServiceServer::from_arc(Arc::clone(&scripted)).max_decoding_message_size(usize::MAX))
         .add_service(ModelServiceServer::from_arc(scripted))
-        .serve_with_incoming(TcpListenerStream::new(listener))
+        .serve_with_incoming(incoming)
         .await?;
     Ok(())
 }
