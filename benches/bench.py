@@ -348,7 +348,7 @@ class Bench:
                 with service:
                     self.load(service, "0.1 MP JPEG", 1, 0.1, least=2)
                     idle = service.memory("VmRSS")
-                    self.load(service, "12 MP JPEG", 64, 0.1, least=64 if name == PYTHON else 192)
+                    self.load(service, "12 MP JPEG", 64, 0.1, least=64)
                     peaks[name] = service_peak(service)
                     time.sleep(5)
                     rows.append([name, round(idle), round(peaks[name]), round(service.memory("VmRSS"))])
