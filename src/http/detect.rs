@@ -96,7 +96,12 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
     };
     let Upload { image, params } = upload;
     let (defaults, labels) = (model.profile().defaults, model.labels().clone());
-    let wanted = pipeline.workers.run(call.deadline, move || Wanted::read(&params, defaults, &labels)).await?;
+    // Options may be long lists. Most requests have none, and are spared the way to a core and back.
+    let wanted = if params.is_empty() {
+        Wanted::read(&params, defaults, &labels)?
+    } else {
+        pipeline.workers.run(call.deadline, move || Wanted::read(&params, defaults, &labels)).await?
+    };
     let normalized = wanted.options.normalized;
     let keep = match form {
         Answer::Json => Keep::Nothing,

@@ -109,12 +109,12 @@ mod tests {
         let photo = Decoded::full(Rgb::new(Size::new(2, 1), vec![1, 2, 3, 4, 5, 6]).unwrap());
         let view = View::whole(photo.photo());
         let same = Letterbox { place: (1, 1), canvas: Size::new(4, 3), ..Letterbox::untouched(photo.photo()) };
-        let fitted = fit(&photo, &same, PAD);
+        let fitted = fit(Cow::Borrowed(&photo), &same, PAD);
         let rows: Vec<_> = fitted.pixels().chunks_exact(4).collect();
         assert_eq!(rows, [[PAD; 4], [PAD, [1, 2, 3], [4, 5, 6], PAD], [PAD; 4]]);
         let larger = Letterbox::centred(view, Size::new(4, 6));
         assert_eq!((larger.content, larger.place), (Size::new(4, 2), (0, 2)));
-        let fitted = fit(&photo, &larger, PAD);
+        let fitted = fit(Cow::Borrowed(&photo), &larger, PAD);
         let padded: Vec<_> = fitted.pixels().chunks_exact(4).map(|row| row == [PAD; 4]).collect();
         assert_eq!(padded, [true, true, false, false, true, true]);
     }
@@ -122,7 +122,8 @@ mod tests {
     #[test]
     fn stretching_covers_the_canvas() {
         let photo = Decoded::full(Rgb::filled(Size::new(40, 10), RED));
-        let fitted = fit(&photo, &Letterbox::stretched(View::whole(photo.photo()), Size::new(16, 16)), PAD);
+        let fitted =
+            fit(Cow::Borrowed(&photo), &Letterbox::stretched(View::whole(photo.photo()), Size::new(16, 16)), PAD);
         assert!(fitted.pixels().iter().all(|pixel| *pixel == RED));
     }
 
