@@ -45,7 +45,7 @@ pub(crate) fn all() -> Vec<Step> {
     let call = Call { deadline: Deadline::after(Duration::from_secs(60)), request_id: RequestId::generate() };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let target = Target { model: embedded.name().to_owned(), version: VersionChoice::Latest };
-    let (_, signature) = runtime.block_on(embedded.signature(&target, &call)).expect("a signature");
+    let (_, signature) = runtime.block_on(embedded.signature(&target, None, &call)).expect("a signature");
     let adapter = adapter::choose(&signature).expect("NanoDet");
     let letterbox = adapter.input.letterbox(View::whole(PHOTO), 1024);
     let reduced = photo.decode_at_least(letterbox.least()).expect("a photo");
