@@ -37,12 +37,16 @@ pub(crate) fn guarded_routes(service: &Arc<Service>) -> Router<Arc<Service>> {
 /// The services that are open to all: health, as probes bear no keys, and reflection, which tells what OpenAPI tells.
 pub(crate) fn open_routes(service: &Arc<Service>) -> Router<Arc<Service>> {
     let health = HealthServer::new(health::Health::new(Arc::clone(service)));
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .expect("build.rs wrote the descriptors");
-    router(Routes::new(health).add_service(reflection))
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let written = "build.rs wrote the descriptors";
+    // Both versions of the protocol: grpcurl before 1.8.8 and many other tools know only the older one.
+    let reflection = described().build_v1().expect(written);
+    let reflection_alpha = described().build_v1alpha().expect(written);
+    router(Routes::new(health).add_service(reflection).add_service(reflection_alpha))
 }
 
 /// What no service answers falls through to the other routes, and is refused in the caller's dialect as they are.
