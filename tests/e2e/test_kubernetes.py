@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,8 @@ def test_the_settings_are_the_programs_own(overlay: Manifests, spotter_binary: P
     printed = config(spotter_binary, settings)
 
     assert printed.returncode == 0, printed.stderr
-    rows = [line.split() for line in printed.stdout.splitlines()[1:]]
+    # The models follow after an empty line.
+    rows = [line.split() for line in takewhile(str.strip, printed.stdout.splitlines()[1:])]
     from_environment = {row[1] for row in rows if row[-1] == "environment"}
     assert from_environment == settings.keys()
 
