@@ -5,7 +5,7 @@ VENV  ?= target/e2e-venv
 # nextest where it is installed: it runs each test in a process of its own and prints a clearer summary.
 TEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
-.PHONY: test lint test-rust test-turbojpeg test-e2e setup-e2e image-test openapi bench setup-bench instructions
+.PHONY: test lint test-rust test-turbojpeg test-e2e setup-e2e image-test openapi bench setup-bench instructions soak
 
 test: lint test-rust test-turbojpeg test-e2e
 
@@ -30,6 +30,11 @@ test-e2e: setup-e2e
 
 setup-e2e:
 	SPOTTER_VENV=$(abspath $(VENV)) tests/e2e/setup.sh
+
+# What takes minutes: overload, measured and held to its bounds (docs/RELIABILITY.md).
+soak: setup-e2e
+	$(CARGO) build --locked --release
+	cd tests/e2e && $(abspath $(VENV))/bin/python -m soak.overload $(abspath target/release/spotter)
 
 # Builds and runs both images. Takes root and Debian; not part of `make test`, because it builds the program once more.
 image-test: setup-e2e

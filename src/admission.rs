@@ -22,8 +22,11 @@ use crate::fault::{Code, Fault};
 const PIXELS_A_PERMIT: u64 = 4096;
 /// Photos that may wait for one model, however fast it is.
 const MAX_QUEUED: usize = 256;
-/// How much of the last photo's time goes into the estimate of the next one's.
-const WEIGHT_OF_LAST: f64 = 0.1;
+/// How much of the last photo's time goes into the estimate of the next one's, how much of its distance from it into that of
+/// the deviation, and how many deviations are kept in reserve: as TCP estimates when an answer is late (RFC 6298, 2).
+const WEIGHT_OF_LAST: f64 = 1.0 / 8.0;
+const WEIGHT_OF_LAST_DEVIATION: f64 = 1.0 / 4.0;
+const DEVIATIONS: f64 = 4.0;
 /// Bounds of Retry-After.
 const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
@@ -54,8 +57,31 @@ struct Gate {
     limit: usize,
     places: Arc<Semaphore>,
     queued: AtomicUsize,
-    /// How long photos held their place lately, in seconds; zero before the first.
-    held: Mutex<f64>,
+    held: Mutex<Held>,
+}
+
+/// How long photos held their place lately, in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    /// Zero before the first.
+    mean: f64,
+    deviation: f64,
+}
+
+impl Held {
+    fn learn(&mut self, last: f64) {
+        if self.mean == 0.0 {
+            *self = Self { mean: last, deviation: last / 2.0 };
+            return;
+        }
+        self.deviation += WEIGHT_OF_LAST_DEVIATION * ((last - self.mean).abs() - self.deviation);
+        self.mean += WEIGHT_OF_LAST * (last - self.mean);
+    }
+
+    /// What hardly any photo takes longer than.
+    fn at_most(self) -> f64 {
+        self.mean + DEVIATIONS * self.deviation
+    }
 }
 
 /// How busy a model is.
@@ -96,7 +122,9 @@ impl Admission {
         let share = permits(pixels).min(self.permits);
         let waiting = Queued::enter(&gate);
         let (expected, held) = gate.expected_wait(waiting.ahead);
-        let patience = self.bounds.queue_time.min(deadline.left().saturating_sub(held));
+        let left = deadline.left();
+        // Half at most, so that a hiccup on the way does not cost those who have waited longest their answer.
+        let patience = self.bounds.queue_time.min(left / 2).min(left.saturating_sub(held));
         if waiting.ahead >= MAX_QUEUED || expected > patience {
             drop(waiting);
             return Err(gate.full(model, "has more photos waiting than it can answer in time", expected));
@@ -138,18 +166,18 @@ const FREE: Duration = Duration::from_millis(1);
 
 impl Gate {
     fn new(limit: usize) -> Self {
-        Self { limit, places: Arc::new(Semaphore::new(limit)), queued: AtomicUsize::new(0), held: Mutex::new(0.0) }
+        Self { limit, places: Arc::new(Semaphore::new(limit)), queued: AtomicUsize::new(0), held: Mutex::default() }
     }
 
-    /// How long until a photo with so many ahead of it has a place, and how long it is then held. Both are zero where a place
-    /// is free.
+    /// How long until a photo with so many ahead of it has a place, and how long it holds that at most. Both are zero where a
+    /// place is free.
     fn expected_wait(&self, ahead: usize) -> (Duration, Duration) {
         if self.places.available_permits() > ahead {
             return (Duration::ZERO, Duration::ZERO);
         }
         let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let turns = (ahead + 1) as f64 / self.limit as f64;
-        (Duration::from_secs_f64(turns * held), Duration::from_secs_f64(held))
+        (Duration::from_secs_f64(turns * held.mean), Duration::from_secs_f64(held.at_most()))
     }
 
     fn load(&self) -> Load {
@@ -170,8 +198,7 @@ impl Gate {
 impl Drop for Admitted {
     fn drop(&mut self) {
         let last = self.since.elapsed().as_secs_f64();
-        let mut held = self.gate.held.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = if *held == 0.0 { last } else { *held + WEIGHT_OF_LAST * (last - *held) };
+        self.gate.held.lock().unwrap_or_else(PoisonError::into_inner).learn(last);
     }
 }
 
@@ -274,7 +301,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whose_turn_would_come_too_late_is_refused_at_once() {
         let admission = Admission::new(bounds(2, u64::MAX, Duration::from_secs(5)));
-        *admission.gate("m").held.lock().expect("whole") = 4.0;
+        *admission.gate("m").held.lock().expect("whole") = Held { mean: 4.0, deviation: 0.0 };
         let _one = admission.admit("m", 1, Deadline::after(LATE)).await.expect("free");
         let _two = admission.admit("m", 1, Deadline::after(LATE)).await.expect("free");
         // Two places, four seconds a photo: the first waits for two seconds, the second for four, the third for six.
@@ -297,13 +324,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whose_deadline_cannot_be_met_is_refused_before_it_costs_anything() {
         let admission = admission(1, u64::MAX);
-        *admission.gate("m").held.lock().expect("whole") = 4.0;
+        *admission.gate("m").held.lock().expect("whole") = Held { mean: 4.0, deviation: 0.0 };
         let held =
             admission.admit("m", 1, Deadline::after(Duration::from_secs(1))).await.expect("a free place is taken");
         let deadline = Deadline::after(Duration::from_secs(7));
         admission.admit("m", 1, deadline).await.expect_err("four seconds to wait and four to work");
         drop(held);
         admission.admit("m", 1, deadline).await.expect("free");
+    }
+
+    #[test]
+    fn the_more_photos_differ_the_more_is_kept_in_reserve() {
+        let learned = |times: [f64; 2]| {
+            let mut held = Held::default();
+            times.iter().cycle().take(100).for_each(|&time| held.learn(time));
+            held
+        };
+        let (even, uneven) = (learned([1.0, 1.0]), learned([0.5, 1.5]));
+        assert!((even.at_most() - 1.0).abs() < 0.01, "{even:?}");
+        assert!((0.9..1.1).contains(&uneven.mean) && uneven.at_most() > 1.5, "{uneven:?}");
     }
 
     #[tokio::test]

@@ -203,7 +203,7 @@ pub struct Settings {
     #[arg(long, env = "SPOTTER_MAX_IN_FLIGHT", default_value_t = 0, value_name = "COUNT", help_heading = "Limits")]
     pub max_in_flight: u16,
 
-    /// How long a photo may wait for its turn; where it would take longer it is refused at once
+    /// How long a photo may wait for its turn, half of its time at most; where it would take longer it is refused at once
     #[arg(
         long,
         env = "SPOTTER_MAX_QUEUE_MS",
