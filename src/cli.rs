@@ -23,10 +23,18 @@ mod serve;
 /// The command line is wrong, or a setting is (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
 
+/// What `--version` says: which of the two builds this is (docs/adr/0004-jpeg-decoder.md) shows nowhere else.
+const VERSION_AND_DECODER: &str = if cfg!(feature = "turbojpeg") {
+    concat!(env!("CARGO_PKG_VERSION"), "\nJPEG: libjpeg-turbo (C), with jpeg-decoder behind it")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), "\nJPEG: jpeg-decoder (Rust)")
+};
+
 #[derive(Debug, Parser)]
 #[command(
     name = "spotter",
     version,
+    long_version = VERSION_AND_DECODER,
     about = "Photo in, labelled pixel boxes out",
     long_about = "Finds objects in photos: over HTTP or on the command line, with TensorFlow Serving or with the small detector inside.\n\nWithout a command it serves. Every setting is a flag, an environment variable and a key of the configuration file: `spotter config` lists them."
 )]

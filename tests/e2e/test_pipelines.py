@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from fnmatch import fnmatch
+from pathlib import Path, PurePath
 
 import grpc
 import pytest
@@ -53,6 +54,20 @@ def test_the_linters_have_nothing_to_say(command: tuple) -> None:
     assert len(command) > 2, "there is something to look at"
     done = run(*command)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_package_is_whole_in_the_images_build_context(tmp_path: Path) -> None:
+    """Cargo reads the manifest with what .dockerignore leaves, and says so where it misses a target's file."""
+    ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    tracked = run("git", "-C", ROOT, "ls-files").stdout.splitlines()
+    sent = [name for name in tracked if not any(fnmatch(PurePath(name).parts[0], pattern) for pattern in ignored)]
+    assert {"Cargo.toml", "src/main.rs"} <= set(sent) < set(tracked)
+    for name in sent:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).symlink_to(ROOT / name)
+    read = run("cargo", "metadata", "--no-deps", "--offline", "--format-version=1", "--manifest-path",
+               tmp_path / "Cargo.toml")  # fmt: skip
+    assert read.returncode == 0, read.stderr
 
 
 def test_the_workflows_call_scripts_that_are_there() -> None:

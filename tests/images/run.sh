@@ -109,7 +109,6 @@ say "building spotter"
 # --format docker: the other form has no health check.
 build bud --quiet --format docker --pull-never --layers=false \
     --volume "$(rustc --print sysroot):/usr/local/rust:ro" --volume /etc/ssl/certs:/etc/ssl/certs:ro \
-    --build-arg FEATURES="${FEATURES:-}" \
     --tag spotter:image-test "$root" >"$work/build-spotter.log" 2>&1 ||
     fail "the build failed: $work/build-spotter.log"
 

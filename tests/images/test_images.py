@@ -95,6 +95,11 @@ def test_spotter_is_small_and_holds_no_shell() -> None:
     assert image["Healthcheck"]["Test"] == ["CMD", "/usr/local/bin/spotter", "health"]
 
 
+def test_spotter_decodes_with_the_c_library() -> None:
+    said = podman("run", "--rm", *CONFINED, "localhost/spotter:image-test", "--version").stdout
+    assert "JPEG: libjpeg-turbo" in said
+
+
 def test_spotter_answers_a_photo_confined() -> None:
     with spotter() as (container, url):
         started = podman("inspect", "--format", "{{.State.StartedAt}}", container).stdout
