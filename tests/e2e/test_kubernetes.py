@@ -7,25 +7,35 @@ import json
 import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
-from google.protobuf import text_format
 
 from conftest import ROOT
-from deploy.manifests import OVERLAYS, Manifests, container, dangling, environment, mebibytes, pod, seconds
+from deploy.manifests import (
+    OVERLAYS,
+    Manifests,
+    container,
+    dangling,
+    environment,
+    installed,
+    mebibytes,
+    models,
+    pod,
+    seconds,
+)
 from deploy.schemas import Manifest, faults
 
-MESHED = "istio"
-WITH_MODEL_SERVER = ("serving", MESHED)
+MESHED = ("istio", "canary")
+WITH_MODEL_SERVER = ("serving", *MESHED)
 OPENAPI = json.loads((ROOT / "openapi/openapi.json").read_text())
 
 # Maps whose keys are anybody's own words; what they refer to is checked by `dangling`.
-FREE = {"labels", "annotations", "matchLabels", "data", "requests", "limits", "selector"}
+FREE = {"labels", "annotations", "matchLabels", "data", "requests", "limits", "selector", "headers"}
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)
@@ -33,13 +43,13 @@ def overlay(request: pytest.FixtureRequest) -> Manifests:
     return Manifests.of(request.param)
 
 
-@pytest.fixture(scope="module")
-def mesh() -> Manifests:
-    return Manifests.of(MESHED)
+@pytest.fixture(scope="module", params=MESHED)
+def mesh(request: pytest.FixtureRequest) -> Manifests:
+    return Manifests.of(request.param)
 
 
 def test_the_overlays_are_those_that_the_documentation_speaks_of() -> None:
-    assert set(OVERLAYS) == {"local", "serving", "istio"}
+    assert set(OVERLAYS) == {"local", "serving", "istio", "canary"}
     kinds = {name: {manifest["kind"] for manifest in Manifests.of(name).all} for name in OVERLAYS}
     assert Manifests.of("local").names("Deployment") == {"spotter"}
     assert Manifests.of("serving").names("Deployment") == {"spotter", "detector"}
@@ -50,6 +60,7 @@ def test_the_overlays_are_those_that_the_documentation_speaks_of() -> None:
         "PeerAuthentication",
         "VirtualService",
     }
+    assert kinds["canary"] == kinds["istio"]
 
 
 def test_every_manifest_is_fit_and_every_reference_leads_somewhere(overlay: Manifests) -> None:
@@ -132,7 +143,7 @@ SPOTTER_CONTAINER = "spec/template/spec/containers/0"
     ],
 )  # fmt: skip
 def test_a_reference_that_leads_nowhere_is_found(change: Callable[[Manifests], None]) -> None:
-    manifests = Manifests.of(MESHED)
+    manifests = Manifests.of("istio")
     change(manifests)
     assert dangling(manifests)
 
@@ -150,15 +161,15 @@ def test_a_reference_that_leads_nowhere_is_found(change: Callable[[Manifests], N
 )  # fmt: skip
 def test_what_the_definitions_say_of_values_is_heeded(change: Callable[[Manifests], None]) -> None:
     """Enumerations, types, and rules in CEL."""
-    manifests = Manifests.of(MESHED)
+    manifests = Manifests.of("istio")
     change(manifests)
     assert [fault for manifest in manifests.all for fault in faults(manifest)]
 
 
-def test_the_settings_are_the_programs_own(overlay: Manifests, spotter_binary: Path) -> None:
+def test_the_settings_are_the_programs_own(overlay: Manifests, spotter_binary: Path, tmp_path: Path) -> None:
     """Names and values: the program reads them all, and has them from the environment."""
     deployment = overlay.get("Deployment", "spotter")
-    settings = environment(overlay, deployment)
+    settings = installed(overlay, deployment, tmp_path)
     assert settings and all(name.startswith("SPOTTER_") for name in settings)
     assert container(deployment)["args"] == ["serve"]
 
@@ -169,6 +180,8 @@ def test_the_settings_are_the_programs_own(overlay: Manifests, spotter_binary: P
     rows = [line.split() for line in takewhile(str.strip, printed.stdout.splitlines()[1:])]
     from_environment = {row[1] for row in rows if row[-1] == "environment"}
     assert from_environment == settings.keys()
+    # What agrees with the manifests is in one place: the file is for models.
+    assert {row[0] for row in rows if re.search(r"spotter\.toml:\d+$", row[-1])} <= {"--serving", "--labels"}
 
 
 def test_clients_need_a_key_but_on_a_laptop(overlay: Manifests) -> None:
@@ -272,46 +285,45 @@ def test_nothing_is_open_that_is_not_opened(overlay: Manifests) -> None:
             assert rule["ports"], policy["metadata"]["name"]
 
 
+# A row of what `spotter config` says of models.
+ASKED = re.compile(r"^ (\S+)(?: \(default\))? +TensorFlow Serving at (\S+), '(\w+)', version label '(\w+)'", re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", WITH_MODEL_SERVER)
-def test_the_model_server_serves_the_model_that_spotter_asks_for(name: str) -> None:
+def test_the_model_server_serves_the_model_that_spotter_asks_for(
+    name: str, spotter_binary: Path, tmp_path: Path
+) -> None:
     manifests = Manifests.of(name)
-    settings = environment(manifests, manifests.get("Deployment", "spotter"))
+    printed = config(spotter_binary, installed(manifests, manifests.get("Deployment", "spotter"), tmp_path)).stdout
+    asked = ASKED.findall(printed)
+    assert [model for model, *_ in asked] == (["detector", "canary"] if name == "canary" else ["detector"])
+    assert re.search(r"^ detector \(default\)", printed, re.MULTILINE), "the canary is asked by name only"
     detector = container(manifests.get("Deployment", "detector"))
     flags = dict(flag.removeprefix("--").split("=", 1) for flag in detector["args"])
     ports = {port["name"]: str(port["containerPort"]) for port in detector["ports"]}
     assert (flags["port"], flags["rest_api_port"]) == (ports["grpc"], ports["rest"])
-    assert settings["SPOTTER_SERVING"] == f"http://detector:{ports['grpc']}"
 
     mount = {mount["name"]: mount["mountPath"] for mount in detector["volumeMounts"]}["models-config"]
     (file,) = manifests.config_map("detector-models")["data"]
     assert flags["model_config_file"] == f"{mount}/{file}"
-    config = models(manifests)
-    assert [model.name for model in config] == settings["SPOTTER_MODEL"].split(",")
-    for model in config:
-        assert model.base_path == f"/models/{model.name}"
-        versions = set(model.model_version_policy.specific.versions)
-        assert model.version_labels["stable"] in versions
-        assert set(model.version_labels.values()) <= versions
+    (served,) = models(manifests)
+    assert served.base_path == f"/models/{served.name}"
+    # Every version has its label, and each label is asked for.
+    assert sorted(served.version_labels.values()) == sorted(served.model_version_policy.specific.versions)
+    assert {tuple(rest) for _, *rest in asked} == {
+        (f"http://detector:{ports['grpc']}", served.name, label) for label in served.version_labels
+    }
     probes = {detector[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe")}
-    assert probes == {f"/v1/models/{config[0].name}/metadata"}
-
-
-def models(manifests: Manifests) -> list[Any]:
-    """As the server itself reads its configuration."""
-    (text,) = manifests.config_map("detector-models")["data"].values()
-    return list(text_format.Parse(text, ModelServerConfig()).model_config_list.config)
+    assert probes == {f"/v1/models/{served.name}/metadata"}
 
 
 @pytest.mark.parametrize("name", WITH_MODEL_SERVER)
 def test_the_label_map_is_read_by_the_program(name: str, spotter_binary: Path, tmp_path: Path) -> None:
     manifests = Manifests.of(name)
     deployment = manifests.get("Deployment", "spotter")
-    ((file, text),) = manifests.config_map("spotter-labels")["data"].items()
-    mounts = {mount["name"]: mount["mountPath"] for mount in container(deployment)["volumeMounts"]}
-    assert environment(manifests, deployment)["SPOTTER_LABELS"] == f"{mounts['labels']}/{file}"
-
-    (tmp_path / file).write_text(text)
-    command = [spotter_binary, "doctor", "--labels", tmp_path / file]
+    file = Path(installed(manifests, deployment, tmp_path)["SPOTTER_CONFIG"])
+    labels = file.parent / tomllib.loads(file.read_text())["labels"]
+    command = [spotter_binary, "doctor", "--labels", labels]
     report = subprocess.run(command, capture_output=True, text=True, check=False)
     assert report.returncode == 0, report.stdout
     assert "the label map fits the model's 80 classes" in report.stdout
@@ -320,7 +332,7 @@ def test_the_label_map_is_read_by_the_program(name: str, spotter_binary: Path, t
 def test_where_the_mesh_does_not_balance_spotter_sees_every_model_server() -> None:
     assert Manifests.of("serving").get("Service", "detector")["spec"]["clusterIP"] == "None"
     # In the mesh the name stands for one address, behind which the proxy balances; headless names it would pass on.
-    assert "clusterIP" not in Manifests.of(MESHED).get("Service", "detector")["spec"]
+    assert all("clusterIP" not in Manifests.of(name).get("Service", "detector")["spec"] for name in MESHED)
 
 
 def settings_of(mesh: Manifests) -> dict[str, str]:
@@ -334,7 +346,7 @@ def routes(mesh: Manifests, name: str) -> dict[str, Manifest]:
 def test_the_gateway_waits_a_little_longer_than_spotter(mesh: Manifests) -> None:
     """So that clients read spotter's problem document instead of the proxy's bare 504."""
     own = int(settings_of(mesh)["SPOTTER_REQUEST_TIMEOUT_MS"]) / 1000
-    for name in ("grpc", "http"):
+    for name in routes(mesh, "spotter").keys() - {"internal", "grpc-stream"}:
         assert own < seconds(routes(mesh, "spotter")[name]["timeout"]) <= own + 5
     # A stream of frames has no end that could be foreseen.
     assert "timeout" not in routes(mesh, "spotter")["grpc-stream"]
@@ -369,6 +381,21 @@ def test_what_is_for_probes_and_scrapes_is_not_for_the_world(mesh: Manifests) ->
     assert next(iter(routes(mesh, "spotter"))) == "internal", "the first match wins"
     assert {match["uri"]["exact"] for match in internal["match"]} >= {"/livez", "/readyz", "/metrics"}
     assert internal["directResponse"] == {"status": 404}
+
+
+def test_a_canary_is_asked_by_a_path_that_the_program_has() -> None:
+    canary = Manifests.of("canary")
+    rewritten = {name: http for name, http in routes(canary, "spotter").items() if "rewrite" in http}
+    for name, http in rewritten.items():
+        (match,) = http["match"]
+        assert match["headers"] == {"spotter-canary": {"exact": "true"}}, name
+        named = match["uri"]["exact"].replace("/v1/", "/v1/models/{model}/")
+        assert {match["uri"]["exact"], named} <= OPENAPI["paths"].keys()
+        assert http["rewrite"]["uri"] == named.replace("{model}", "canary")
+    order = list(routes(canary, "spotter"))
+    assert order[:3] == ["internal", *rewritten], "the first match wins"
+    images = [container(Manifests.of(name).get("Deployment", "detector"))["image"] for name in ("istio", "canary")]
+    assert len(set(images)) == 2, "the second version is in another image"
 
 
 def test_only_calls_that_spotter_makes_are_let_through_to_the_model_servers(mesh: Manifests) -> None:

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import grpc
 import pytest
+import requests
 
-from conftest import LOGS, StartGateway
+from conftest import LOGS, StartGateway, StartPeer
 from deploy.envoy import Envoy, bootstrap
-from deploy.manifests import Manifests
+from deploy.manifests import Manifests, installed, models
 from support import photos
 from support.gateway import Gateway
 from support.peer import Peer
+from support.versions import add_version
 from support.wait import until
 
 MODEL = "image_tensor"
@@ -134,3 +136,39 @@ def test_probes_and_metrics_are_not_there_for_the_world(mesh: Manifests, embedde
         for path, expected in (("/livez", "404"), ("/readyz", "404"), ("/metrics", "404"), ("/openapi.json", "200")):
             command = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", envoy.url + path]
             assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == expected
+
+
+def test_a_canary_answers_who_asks_for_it_and_nobody_else(
+    saved_models: Path, start_peer: StartPeer, spotter: StartGateway, tmp_path: Path
+) -> None:
+    """The overlay's own files: what the model server serves, what spotter offers, and the gateway's routes."""
+    canary = Manifests.of("canary")
+    (served,) = models(canary)
+    for version in served.model_version_policy.specific.versions:
+        add_version(saved_models / MODEL / "1", tmp_path / "models", version)
+    labels = [f"--label={label}={version}" for label, version in served.version_labels.items()]
+    peer = start_peer({served.name: tmp_path / "models"}, "--all-versions", *labels)
+    file = installed(canary, canary.get("Deployment", "spotter"), tmp_path)["SPOTTER_CONFIG"]
+    gateway = spotter("--config", file, "--serving", f"http://{peer.address}")
+    until(gateway.is_ready, "the model", within=60)
+    address = gateway.url.removeprefix("http://")
+
+    wanted = {"Spotter-Canary": "true"}
+    with Envoy(bootstrap(canary, "spotter", [address]), LOGS) as envoy:
+        assert model_of(envoy.url) == {"name": "detector", "version": "1"}
+        assert model_of(envoy.url, {"Spotter-Canary": "false"}) == {"name": "detector", "version": "1"}
+        assert model_of(envoy.url, wanted) == {"name": "canary", "version": "2"}
+        assert model_of(envoy.url, wanted, "/v1/detect/batch") == {"name": "canary", "version": "2"}
+        assert model_of(envoy.url, path="/v1/models/canary/detect") == {"name": "canary", "version": "2"}
+    with Envoy(bootstrap(Manifests.of("istio"), "spotter", [address]), LOGS) as envoy:
+        assert model_of(envoy.url, wanted) == {"name": "detector", "version": "1"}, "taken back"
+
+
+def model_of(url: str, headers: dict[str, str] | None = None, path: str = "/v1/detect") -> dict[str, str]:
+    """Which model and version answered a photo."""
+    answer = requests.post(
+        url + path, files={"image": photos.read("chelsea")}, params={"max_detections": 1}, headers=headers, timeout=60
+    )
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    return found["photos"][0]["answer"]["model"] if "batch" in path else found["model"]

@@ -63,15 +63,24 @@ def _speaks_http2(manifests: Manifests, service: str) -> bool:
 
 
 def _routes(http: dict[str, Any]) -> list[dict[str, Any]]:
-    matches = [{("path" if how == "exact" else how): value for how, value in match["uri"].items()}
-               for match in http.get("match", [])]  # fmt: skip
+    matches = [_match(match) for match in http.get("match", [])]
     action = {"route": _route(http)} if "route" in http else {"direct_response": http["directResponse"]}
     return [{"match": match, **action} for match in matches or [{"prefix": "/"}]]
+
+
+def _match(match: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {("path" if how == "exact" else how): value for how, value in match["uri"].items()}
+    if headers := match.get("headers"):
+        found["headers"] = [{"name": name, "string_match": value} for name, value in headers.items()]
+    return found
 
 
 def _route(http: dict[str, Any]) -> dict[str, Any]:
     # A route without a timeout has none.
     route: dict[str, Any] = {"cluster": http["route"][0]["destination"]["host"], "timeout": http.get("timeout", "0s")}
+    if rewrite := http.get("rewrite"):
+        # Of a path that matched as a whole, the whole is the prefix.
+        route["prefix_rewrite"] = rewrite["uri"]
     retries = http["retries"]
     if retries["attempts"]:
         route["retry_policy"] = {

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from google.protobuf import text_format
+from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from .schemas import Manifest
 
@@ -77,6 +79,30 @@ def environment(manifests: Manifests, deployment: Manifest) -> dict[str, str]:
             group, _, name = resource.partition(".")
             found[variable["name"]] = str(cores(only["resources"][group][name]))
     return found
+
+
+def installed(manifests: Manifests, deployment: Manifest, root: Path) -> dict[str, str]:
+    """The container's variables, where the ConfigMaps that it mounts lie under `root` instead of /."""
+    found = environment(manifests, deployment)
+    volumes = {volume["name"]: volume for volume in pod(deployment).get("volumes", [])}
+    for mount in container(deployment).get("volumeMounts", []):
+        volume = volumes[mount["name"]]
+        if "configMap" not in volume:
+            continue
+        folder = root / mount["mountPath"].lstrip("/")
+        folder.mkdir(parents=True)
+        for file, text in manifests.get("ConfigMap", volume["configMap"]["name"])["data"].items():
+            (folder / file).write_text(text)
+        for name, value in found.items():
+            if value.startswith(f"{mount['mountPath']}/"):
+                found[name] = str(root / value.lstrip("/"))
+    return found
+
+
+def models(manifests: Manifests) -> list[ModelConfig]:
+    """What the model server is told to serve, as it reads that itself."""
+    (text,) = manifests.config_map("detector-models")["data"].values()
+    return list(text_format.Parse(text, ModelServerConfig()).model_config_list.config)
 
 
 def cores(quantity: str) -> int:
