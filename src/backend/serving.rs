@@ -11,6 +11,8 @@ pub mod tls;
 mod wire;
 
 #[doc(hidden)]
+pub mod answer;
+#[doc(hidden)]
 pub mod proto;
 
 pub use address::{Address, AddressError};

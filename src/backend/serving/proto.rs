@@ -1,4 +1,4 @@
-//! What build.rs makes of proto/. Public for the scripted model server of the tests only.
+//! What build.rs makes of proto/. Public for the scripted model server of the tests and for the fuzz targets only.
 #![allow(missing_docs, clippy::pedantic, unreachable_pub)]
 
 /// Package `tensorflow`.
