@@ -5,7 +5,7 @@ VENV  ?= target/e2e-venv
 # nextest where it is installed: it runs each test in a process of its own and prints a clearer summary.
 TEST  := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
-.PHONY: test lint test-rust test-turbojpeg test-e2e setup-e2e image-test openapi bench setup-bench instructions soak
+.PHONY: test lint test-rust test-turbojpeg test-e2e setup-e2e image-test openapi bench setup-bench instructions soak fuzz
 
 test: lint test-rust test-turbojpeg test-e2e
 
@@ -35,6 +35,11 @@ setup-e2e:
 soak: setup-e2e
 	$(CARGO) build --locked --release
 	cd tests/e2e && $(abspath $(VENV))/bin/python -m soak.overload $(abspath target/release/spotter)
+
+# So many executions of each fuzz target: docs/FUZZING.md. A few minutes, and as many once for the build.
+FUZZ_RUNS ?= 100000
+fuzz:
+	CARGO=$(CARGO) fuzz/run.sh $(FUZZ_RUNS)
 
 # Builds and runs both images. Takes root and Debian; not part of `make test`, because it builds the program once more.
 image-test: setup-e2e

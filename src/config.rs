@@ -38,7 +38,7 @@ mod toml_reader;
 pub use file::File;
 pub use mistake::{Mistake, Mistakes};
 pub use models::{ModelSettings, Runs};
-pub use sources::{Refused, Source, Sources, read, reread};
+pub use sources::{Refused, Source, Sources, parse, read, reread};
 
 /// The setting that names the file, which a file cannot set.
 const CONFIG: &str = "config";

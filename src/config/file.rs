@@ -55,7 +55,8 @@ impl File {
         Self::parse(path, &text, settings)
     }
 
-    fn parse(path: &Path, text: &str, settings: &Command) -> Result<Self, Mistakes> {
+    /// The same of a text that was read already.
+    pub(super) fn parse(path: &Path, text: &str, settings: &Command) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(path, text);
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in errors {

@@ -265,3 +265,11 @@ fn without_empty_variables(command: Command) -> Command {
 pub fn reread(path: &Path) -> Result<File, Mistakes> {
     File::read(path, &settings_command())
 }
+
+/// The text of a file, as [`reread`] reads it; `path` is where it stands, which relative paths in it go out from.
+///
+/// # Errors
+/// Everything that is wrong in it.
+pub fn parse(path: &Path, text: &str) -> Result<File, Mistakes> {
+    File::parse(path, text, &settings_command())
+}

@@ -22,6 +22,7 @@ mod overload;
 mod page;
 mod problems;
 mod readme;
+mod seeds;
 mod serving;
 mod support;
 mod tls;

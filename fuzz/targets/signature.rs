@@ -1,0 +1,8 @@
+#![no_main]
+
+mod memory;
+
+libfuzzer_sys::fuzz_target!(
+    init: memory::bound(64, spotter_fuzz::signature::run),
+    |data: &[u8]| spotter_fuzz::signature::run(data)
+);
