@@ -3,7 +3,10 @@
 //! [`embedded`] runs an ONNX file in this process; [`serving`] asks TensorFlow Serving over gRPC. Both pass the same
 //! contract tests (`tests/it/backend_contract.rs`); a third one would be one more folder here.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::deadline::Deadline;
 use crate::fault::Fault;
@@ -26,7 +29,7 @@ pub struct Call {
 }
 
 /// A model, in one of its versions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     /// Its name at the backend.
     pub model: String,
@@ -82,4 +85,46 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// As for [`Backend::signature`], and `MODEL_DEADLINE` where it took too long.
     async fn predict(&self, predict: Predict, call: &Call) -> Result<Prediction, Fault>;
+
+    /// Those that run the models, each by itself, where there are several or they come and go: what is warm at one need not
+    /// be at another. None where there is only this process.
+    fn replicas(&self) -> Vec<Arc<dyn Replica>> {
+        Vec::new()
+    }
+
+    /// Changes whenever the replicas should be looked at: one has appeared or is back, or a version that stood for
+    /// something at one is gone. None where there are no replicas.
+    fn disturbances(&self) -> Option<watch::Receiver<()>> {
+        None
+    }
+}
+
+/// One of several that run the same models.
+pub trait Replica: Send + Sync {
+    /// Which, for the log.
+    fn place(&self) -> String;
+
+    /// Asks this one alone, and for the very version that the target names.
+    fn backend(&self) -> &dyn Backend;
+
+    /// What a target stands for here.
+    fn standing(&self, target: &Target) -> Standing;
+
+    /// From now on a target stands for that here, for every call to the backend that comes this way.
+    fn stand(&self, target: &Target, standing: Standing);
+
+    /// The choices of this model that stand for a version that is gone here.
+    fn vacancies(&self, model: &str) -> Vec<VersionChoice>;
+}
+
+/// What the latest version, or one with a label, is at one replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Standing {
+    /// Whatever the replica takes it for: nobody has looked.
+    #[default]
+    AsNamed,
+    /// This version.
+    Version(i64),
+    /// A version that is gone. Calls wait for what takes its place.
+    Vacant,
 }

@@ -381,6 +381,18 @@ pub struct Settings {
     )]
     pub serving_resolve_ms: u64,
 
+    /// How often each TensorFlow Serving host is asked which versions it has, a tenth more or less; a new one is warmed up with a
+    /// blank picture before photos go to it
+    #[arg(
+        long,
+        env = "SPOTTER_SERVING_VERSIONS_MS",
+        default_value_t = 2_000,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(10..=3_600_000),
+        help_heading = "TensorFlow Serving"
+    )]
+    pub serving_versions_ms: u64,
+
     /// How long a TensorFlow Serving host may be silent while calls wait; then it has a second to give a sign of life, or its
     /// calls go to other hosts
     #[arg(
@@ -593,6 +605,11 @@ impl Settings {
             max_detections: model.max_detections.unwrap_or(DEFAULT_MAX_DETECTIONS),
             max_tiles: usize::from(self.max_tiles),
         }
+    }
+
+    /// How often model servers are asked which versions they have.
+    pub fn version_pace(&self) -> Duration {
+        Duration::from_millis(self.serving_versions_ms)
     }
 
     /// How to reach TensorFlow Serving at these addresses; at the service's own where there are none.

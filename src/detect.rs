@@ -8,6 +8,7 @@ mod merge;
 mod options;
 mod pipeline;
 mod select;
+mod versions;
 mod views;
 
 pub use catalog::{Catalog, DEFAULT_MAX_SIDE, Model, Profile, Resolved};

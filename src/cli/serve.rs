@@ -33,6 +33,7 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
     if let Some(keys) = &listening.service().access.keys {
         background.spawn("keys", Arc::clone(keys).watch());
     }
+    listening.service().catalog.follow_versions(&background, settings.version_pace(), settings.request_timeout());
     background.spawn("warm-up", app::warm_up(Arc::clone(listening.service())));
     let reloads = Arc::new(app::reloads(settings, listening.service(), identity.as_ref()));
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Serve)?;

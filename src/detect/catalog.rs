@@ -8,8 +8,10 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
 use crate::backend::{Backend, Call, Predict, Prediction, Target};
+use crate::background::Background;
 use crate::deadline::Deadline;
 use crate::detect::options::Defaults;
+use crate::detect::versions;
 use crate::fault::{Code, Fault};
 use crate::model::adapter::{self, Adapter};
 use crate::model::labels::LabelMap;
@@ -46,6 +48,13 @@ impl Catalog {
             let shown: String = name.chars().take(100).collect();
             Fault::new(Code::UnknownModel, format!("There is no model '{shown}'. Models: {}.", names.join(", ")))
         })
+    }
+
+    /// Looks after the versions of each model for as long as the model is there, in tasks of their own.
+    pub fn follow_versions(&self, background: &Background, pace: Duration, patience: Duration) {
+        for model in self.iter().filter(|model| model.backend.disturbances().is_some()) {
+            background.spawn("versions", versions::follow(Arc::downgrade(model), pace, patience));
+        }
     }
 
     /// All of them, the default first.
@@ -103,7 +112,8 @@ pub struct Model {
     known: Mutex<Known>,
 }
 
-/// What was learned from the backend. A version never changes; what "latest" or a label stands for does.
+/// What was learned from the backend. A version never changes; what "latest" or a label stands for does, and differs from
+/// replica to replica for a while: here it is what was met last.
 #[derive(Default)]
 struct Known {
     choices: HashMap<VersionChoice, Arc<Resolved>>,
@@ -190,23 +200,28 @@ impl Model {
     /// # Errors
     /// As for [`Model::resolve`].
     pub async fn look_up(&self, choice: &VersionChoice, call: &Call) -> Result<Arc<Resolved>, Fault> {
+        let resolved = self.read(&*self.backend, choice, call).await?;
+        self.remember(choice.clone(), &resolved);
+        Ok(resolved)
+    }
+
+    /// The version meant, as this backend has it now.
+    async fn read(&self, at: &dyn Backend, choice: &VersionChoice, call: &Call) -> Result<Arc<Resolved>, Fault> {
         let wanted = self.profile.signature.as_deref();
-        let (version, signature) = self.backend.signature(&self.target(choice), wanted, call).await?;
+        let (version, signature) = at.signature(&self.target(choice), wanted, call).await?;
         let number = VersionChoice::Number(version);
         let known = self.known().choices.get(&number).cloned();
-        let resolved = match known {
-            Some(resolved) if resolved.signature == signature => resolved,
+        match known {
+            Some(resolved) if resolved.signature == signature => Ok(resolved),
             _ => {
                 let adapter = adapter::fit(&signature, &self.profile.mapping).map_err(|unfit| {
                     let detail = format!("Model '{}' version {version} cannot be used: {unfit}", self.name());
                     Fault::new(Code::ModelContract, detail)
                 })?;
                 tracing::debug!(model = self.name(), version, kind = adapter.kind, %signature, "model version found");
-                Arc::new(Resolved { version, signature, adapter })
+                Ok(Arc::new(Resolved { version, signature, adapter }))
             }
-        };
-        self.remember(choice.clone(), &resolved);
-        Ok(resolved)
+        }
     }
 
     /// Keeps what a choice stands for, and the version under its own number.
@@ -217,6 +232,22 @@ impl Model {
         }
         known.choices.insert(VersionChoice::Number(resolved.version), Arc::clone(resolved));
         known.choices.insert(choice, Arc::clone(resolved));
+    }
+
+    /// Forgets what a choice stands for: it stands for nothing any more.
+    pub(super) fn forget(&self, choice: &VersionChoice) {
+        self.known().choices.remove(choice);
+    }
+
+    /// The choices whose version may become another: the one that is meant where a request names none, and labels that
+    /// requests have named.
+    pub(super) fn movable_choices(&self) -> Vec<VersionChoice> {
+        let known = self.known();
+        let labels = known.choices.keys().filter(|choice| matches!(choice, VersionChoice::Label(_)));
+        let own = &self.profile.version;
+        let others = labels.filter(|label| *label != own).cloned();
+        let own = (!matches!(own, VersionChoice::Number(_))).then(|| own.clone());
+        own.into_iter().chain(others).collect()
     }
 
     /// Runs the version on an input of its own form.
@@ -230,13 +261,24 @@ impl Model {
         tensor: Tensor,
         call: &Call,
     ) -> Result<Prediction, Fault> {
+        self.predict_at(&*self.backend, choice, resolved, tensor, call).await
+    }
+
+    async fn predict_at(
+        &self,
+        at: &dyn Backend,
+        choice: &VersionChoice,
+        resolved: &Resolved,
+        tensor: Tensor,
+        call: &Call,
+    ) -> Result<Prediction, Fault> {
         let predict = Predict {
             target: self.target(choice),
             signature: resolved.signature.name.clone(),
             input: (resolved.adapter.input.key.clone(), tensor),
             outputs: resolved.adapter.outputs.clone(),
         };
-        let prediction = self.backend.predict(predict, call).await?;
+        let prediction = at.predict(predict, call).await?;
         let mut known = self.known();
         if known.proven.len() >= MAX_KNOWN {
             known.proven.clear();
@@ -255,26 +297,30 @@ impl Model {
         Ok(versions)
     }
 
-    /// Whether the model answers: a version is AVAILABLE, an adapter understands it, and it has answered a Predict. A
-    /// version that has not yet is asked once, with a blank picture, which warms it up as well. That may take as long as
-    /// `patience`, longer than a probe waits, and goes on when the probe has left: a model server works on an abandoned
-    /// call all the same, so the next probe must not start another.
+    /// Whether the model answers: the version that is meant is AVAILABLE, an adapter understands it, and it has answered a
+    /// Predict. A version that has not yet is asked once, with a blank picture, which warms it up as well. That may take as
+    /// long as `patience`, longer than a probe waits, and goes on when the probe has left: a model server works on an
+    /// abandoned call all the same, so the next probe must not start another.
     ///
     /// # Errors
     /// Why it does not.
     pub async fn ready(self: &Arc<Self>, call: &Call, patience: Duration) -> Result<Arc<Resolved>, Fault> {
         let versions = self.versions(call).await?;
+        let is_available =
+            |number| versions.iter().any(|status| status.version == number && status.state == State::Available);
         let choice = &self.profile.version;
-        let is_meant = |status: &&VersionStatus| match choice {
-            VersionChoice::Number(number) => status.version == *number,
-            VersionChoice::Latest | VersionChoice::Label(_) => true,
+        let may_answer = match choice {
+            VersionChoice::Number(number) => is_available(*number),
+            VersionChoice::Latest | VersionChoice::Label(_) => {
+                versions.iter().any(|status| status.state == State::Available)
+            }
         };
-        let available = versions.iter().filter(is_meant).find(|status| status.state == State::Available);
-        let Some(newest) = available else {
+        if !may_answer {
             return Err(self.none_available(&versions));
-        };
+        }
+        // A newer version may be there as well: it is meant once it is warm.
         let mut resolved = self.resolve(choice, call).await?;
-        if resolved.version != newest.version {
+        if !is_available(resolved.version) {
             resolved = self.look_up(choice, call).await?;
         }
         if !self.known().proven.contains(&resolved.version) {
@@ -308,17 +354,36 @@ impl Model {
         proof
     }
 
-    /// Sends a blank picture and reads the answer.
+    /// The version that is meant answers a blank picture.
     async fn prove(&self, resolved: Arc<Resolved>, call: &Call) -> Result<(), Fault> {
-        let version = Arc::clone(&resolved);
+        self.answers_blank(&*self.backend, &self.profile.version, &resolved, call).await
+    }
+
+    /// Has this version answer a blank picture at one replica, which warms it up there.
+    pub(super) async fn warm_up(&self, at: &dyn Backend, version: i64, call: &Call) -> Result<Arc<Resolved>, Fault> {
+        let number = VersionChoice::Number(version);
+        let resolved = self.read(at, &number, call).await?;
+        self.answers_blank(at, &number, &resolved, call).await?;
+        Ok(resolved)
+    }
+
+    /// Sends a blank picture and reads the answer.
+    async fn answers_blank(
+        &self,
+        at: &dyn Backend,
+        choice: &VersionChoice,
+        resolved: &Arc<Resolved>,
+        call: &Call,
+    ) -> Result<(), Fault> {
+        let version = Arc::clone(resolved);
         let blank =
             tokio::task::spawn_blocking(move || version.adapter.input.blank()).await.map_err(Fault::internal)??;
-        let prediction = self.predict(&self.profile.version, &resolved, blank.tensor, call).await?;
+        let prediction = self.predict_at(at, choice, resolved, blank.tensor, call).await?;
         resolved.adapter.interpret(&prediction.outputs, blank.letterbox.canvas, 1.0)?;
         Ok(())
     }
 
-    fn none_available(&self, versions: &[VersionStatus]) -> Fault {
+    pub(super) fn none_available(&self, versions: &[VersionStatus]) -> Fault {
         let states: Vec<_> =
             versions.iter().map(|status| format!("{}: {}", status.version, status.state.name())).collect();
         let states = if states.is_empty() { "none".to_owned() } else { states.join(", ") };
@@ -334,7 +399,7 @@ impl Model {
         }
     }
 
-    fn target(&self, choice: &VersionChoice) -> Target {
+    pub(super) fn target(&self, choice: &VersionChoice) -> Target {
         Target { model: self.profile.remote.clone(), version: choice.clone() }
     }
 

@@ -7,6 +7,7 @@ and the served one happened between the gateway and the model.
 from __future__ import annotations
 
 import math
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -152,6 +153,53 @@ def test_a_new_version_answers_without_a_restart(
     add_version(saved_models / "image_tensor" / "1", tmp_path, 2)
     until(swapped, "version 2 to answer")
     assert answered_by == sorted(answered_by), "back to an old version"
+
+
+def test_a_version_is_replaced_under_load_and_no_client_sees_an_error_or_a_cold_model(
+    saved_models: Path, start_peer: StartPeer, spotter: StartGateway, tmp_path: Path
+) -> None:
+    add_version(saved_models / "image_tensor" / "1", tmp_path, 1)
+    peer = start_peer({"m": tmp_path}, "--poll-seconds=0.2")
+    # Looked at so seldom that the old version is gone before anybody has looked: the peer unloads it at once.
+    gateway = spotter(*serving(peer.address, "m"), "--serving-versions-ms", "3600000")
+    photo = photos.read("chelsea")
+    answers: list[tuple[int, str | None]] = []
+    over = threading.Event()
+
+    def is_followed() -> bool:
+        gateway.detect(photo)
+        return "version" in peer.requests()[-1]["model_spec"]
+
+    until(is_followed, "photos to go to version 1 by its number")
+
+    def client(name: int) -> None:
+        with requests.Session() as session:
+            while not over.is_set():
+                headers = {"x-request-id": f"client-{name}-{len(answers)}"}
+                answer = session.post(f"{gateway.url}/v1/detect", data=photo, headers=headers, timeout=60)
+                answers.append((answer.status_code, answer.headers.get("x-model-version")))
+
+    clients = [threading.Thread(target=client, args=(name,)) for name in range(4)]
+    for each in clients:
+        each.start()
+    try:
+        until(lambda: len(answers) > len(clients), "the old version to be under load")
+        add_version(saved_models / "image_tensor" / "1", tmp_path, 2)
+        until(lambda: [version for _, version in answers].count("2") > len(clients), "the new version to answer")
+    finally:
+        over.set()
+        for each in clients:
+            each.join()
+
+    assert {status for status, _ in answers} == {200}, answers
+    assert {version for _, version in answers} == {"1", "2"}
+    calls = [call for call in peer.requests() if call["code"] == "OK"]
+    of_new = [call for call in calls if call["model_spec"].get("version") == "2"]
+    of_clients = [call["metadata"]["x-request-id"].startswith("client-") for call in of_new]
+    assert of_clients[0] is False, "the first picture that the new version sees is a blank one"
+    assert all(of_clients[1:]), "and the only one"
+    by_name = [call for call in calls if call["metadata"]["x-request-id"].startswith("client-")]
+    assert all("version" in call["model_spec"] for call in by_name), "no photo goes to whatever is the latest"
 
 
 @pytest.fixture(scope="module")

@@ -27,4 +27,5 @@ mod serving;
 mod support;
 mod tls;
 mod uploads;
+mod versions;
 mod views;

@@ -3,23 +3,26 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use prost::Message;
+use tokio::sync::watch;
 use tokio::time::{Instant, interval_at};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use super::host::Lease;
+use super::host::{Host, Lease};
 use super::pool::{Pool, Route, Settings};
 use super::proto::tensorflow::serving::{
     GetModelMetadataRequest, GetModelStatusRequest, ModelSpec, PredictRequest,
     model_service_client::ModelServiceClient, model_spec, prediction_service_client::PredictionServiceClient,
 };
+use super::replica::OneHost;
 use super::status::Blame;
 use super::{answer, status, tls, wire};
-use crate::backend::{Backend, Call, Predict, Prediction, Target};
+use crate::backend::{Backend, Call, Predict, Prediction, Replica, Target};
 use crate::fault::{Code, Fault};
 use crate::model::signature::Signature;
 use crate::model::version::{VersionChoice, VersionStatus};
@@ -27,8 +30,19 @@ use crate::model::version::{VersionChoice, VersionStatus};
 /// A set of TensorFlow Serving hosts that serve the same models.
 #[derive(Debug)]
 pub struct Serving {
-    pool: Pool,
+    pool: Arc<Pool>,
     settings: Settings,
+    /// The only host to ask, where it is to be one.
+    only: Option<Arc<Host>>,
+}
+
+/// How a version is named to a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// By the number that it stands for there.
+    Standing,
+    /// As it was asked for.
+    Literal,
 }
 
 impl Serving {
@@ -37,7 +51,7 @@ impl Serving {
     /// # Errors
     /// When the files of TLS cannot be used.
     pub fn new(settings: Settings) -> Result<Self, tls::Error> {
-        Ok(Self { pool: Pool::new(&settings)?, settings })
+        Ok(Self { pool: Arc::new(Pool::new(&settings)?), settings, only: None })
     }
 
     fn prediction(&self, channel: Channel) -> PredictionServiceClient<Channel> {
@@ -49,35 +63,61 @@ impl Serving {
     /// Asks one host after the other until one can answer, within the deadline. All calls here only read, so a call that
     /// may have been carried out is safe to repeat. Hosts may differ in the versions they have loaded, so one that lacks
     /// the version is passed over like one that cannot be reached.
+    ///
+    /// Where the version that a target stands for at a host is gone, the call waits there for its successor.
     async fn ask<A, B, F>(
         &self,
         target: &Target,
+        naming: Naming,
         call: &Call,
-        message: A,
+        message: impl Fn(&VersionChoice) -> A,
         send: impl Fn(Channel, Request<A>) -> F,
     ) -> Result<B, Fault>
     where
-        A: Clone,
         F: Future<Output = Result<Response<B>, Status>>,
     {
-        let mut route = self.pool.route(call.deadline).await;
+        let mut route = match &self.only {
+            Some(host) => self.pool.route_to(host),
+            None => self.pool.route(call.deadline).await,
+        };
         let mut refused: Option<Fault> = None;
         let mut next = route.first();
         while let Some(lease) = next {
             if call.deadline.passed() {
                 return Err(status::deadline_passed(target));
             }
-            let mut request = Request::new(message.clone());
-            request.set_timeout(call.deadline.left());
-            let id = MetadataValue::try_from(call.request_id.as_str()).expect("a request id is visible ASCII");
-            request.metadata_mut().insert("x-request-id", id);
-            let answer = call.deadline.bound(self.wait(&route, &lease, send(lease.channel(), request))).await;
+            let asking = async {
+                let standing = match naming {
+                    Naming::Standing => lease.host().standings().version(target).await,
+                    Naming::Literal => None,
+                };
+                let named = standing.map(VersionChoice::Number);
+                let mut request = Request::new(message(named.as_ref().unwrap_or(&target.version)));
+                request.set_timeout(call.deadline.left());
+                let id = MetadataValue::try_from(call.request_id.as_str()).expect("a request id is visible ASCII");
+                request.metadata_mut().insert("x-request-id", id);
+                (standing, send(lease.channel(), request).await)
+            };
+            let answer = call.deadline.bound(self.wait(&route, &lease, asking)).await;
             let (fault, blame) = match answer.map_err(|_| status::deadline_passed(target))? {
-                Some(Ok(answer)) => {
+                Some((_, Ok(answer))) => {
                     lease.host().worked();
                     return Ok(answer.into_inner());
                 }
-                Some(Err(refusal)) => {
+                Some((Some(version), Err(refusal))) => {
+                    let named = Target { version: VersionChoice::Number(version), ..target.clone() };
+                    let blame = status::blame(&refusal, &named);
+                    lease.host().refused(blame);
+                    if blame == Blame::Lacking {
+                        if lease.host().standings().vacate(target, version) {
+                            self.pool.disturbances().send_replace(());
+                        }
+                        next = Some(lease);
+                        continue;
+                    }
+                    (status::fault(refusal, target), blame)
+                }
+                Some((None, Err(refusal))) => {
                     let blame = status::blame(&refusal, target);
                     lease.host().refused(blame);
                     (status::fault(refusal, target), blame)
@@ -117,6 +157,16 @@ impl Serving {
         }
     }
 
+    /// The same, to ask this host and no other.
+    fn to(&self, host: &Arc<Host>) -> Self {
+        Self { pool: Arc::clone(&self.pool), settings: self.settings.clone(), only: Some(Arc::clone(host)) }
+    }
+
+    /// How the version of a model is named: with a single host it is asked for literally.
+    fn naming(&self) -> Naming {
+        if self.only.is_some() { Naming::Literal } else { Naming::Standing }
+    }
+
     /// An answer that no TensorFlow Serving gives.
     fn broken(&self, what: &answer::Broken) -> Fault {
         Fault::new(
@@ -139,29 +189,29 @@ impl Backend for Serving {
 
     async fn versions(&self, model: &str, call: &Call) -> Result<Vec<VersionStatus>, Fault> {
         let target = Target { model: model.to_owned(), version: VersionChoice::Latest };
-        let request = GetModelStatusRequest { model_spec: Some(spec(&target, "")) };
+        let request = |version: &_| GetModelStatusRequest { model_spec: Some(spec(&target.model, version, "")) };
         let send = |channel, request| async move { ModelServiceClient::new(channel).get_model_status(request).await };
-        let answer = self.ask(&target, call, request, send).await?;
+        let answer = self.ask(&target, Naming::Literal, call, request, send).await?;
         Ok(answer::versions(&answer))
     }
 
     async fn signature(&self, target: &Target, name: Option<&str>, call: &Call) -> Result<(i64, Signature), Fault> {
-        let request = GetModelMetadataRequest {
-            model_spec: Some(spec(target, "")),
+        let request = |version: &_| GetModelMetadataRequest {
+            model_spec: Some(spec(&target.model, version, "")),
             metadata_field: vec![answer::SIGNATURE_FIELD.to_owned()],
         };
         let send = |channel, request| {
             let mut client = self.prediction(channel);
             async move { client.get_model_metadata(request).await }
         };
-        let answer = self.ask(target, call, request, send).await?;
+        let answer = self.ask(target, self.naming(), call, request, send).await?;
         answer::signature(answer, name).map_err(|what| self.broken(&what))
     }
 
     async fn predict(&self, predict: Predict, call: &Call) -> Result<Prediction, Fault> {
         let Predict { target, signature, input: (key, tensor), outputs } = predict;
         let request = PredictRequest {
-            model_spec: Some(spec(&target, &signature)),
+            model_spec: Some(spec(&target.model, &target.version, &signature)),
             inputs: HashMap::from([(key, wire::encode(tensor))]),
             output_filter: outputs,
         };
@@ -178,16 +228,33 @@ impl Backend for Serving {
             let mut client = self.prediction(channel);
             async move { client.predict(request).await }
         };
-        let answer = self.ask(&target, call, request, send).await?;
+        let message = |version: &_| {
+            let mut request = request.clone();
+            request.model_spec = Some(spec(&target.model, version, &signature));
+            request
+        };
+        let answer = self.ask(&target, self.naming(), call, message, send).await?;
         answer::prediction(answer, &wanted, self.settings.max_answer_bytes).map_err(|what| self.broken(&what))
+    }
+
+    fn replicas(&self) -> Vec<Arc<dyn Replica>> {
+        let one = |host: Arc<Host>| -> Arc<dyn Replica> {
+            let client = self.to(&host);
+            Arc::new(OneHost::new(host, client))
+        };
+        self.pool.in_use().into_iter().map(one).collect()
+    }
+
+    fn disturbances(&self) -> Option<watch::Receiver<()>> {
+        Some(self.pool.disturbances().subscribe())
     }
 }
 
-fn spec(target: &Target, signature: &str) -> ModelSpec {
-    let version_choice = match &target.version {
+fn spec(model: &str, version: &VersionChoice, signature: &str) -> ModelSpec {
+    let version_choice = match version {
         VersionChoice::Latest => None,
         VersionChoice::Number(number) => Some(model_spec::VersionChoice::Version(*number)),
         VersionChoice::Label(label) => Some(model_spec::VersionChoice::VersionLabel(label.clone())),
     };
-    ModelSpec { name: target.model.clone(), version_choice, signature_name: signature.to_owned() }
+    ModelSpec { name: model.to_owned(), version_choice, signature_name: signature.to_owned() }
 }

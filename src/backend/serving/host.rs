@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 
 use super::connector::{Connector, Place};
 use super::proto::tensorflow::serving::GetModelStatusRequest;
 use super::proto::tensorflow::serving::model_service_client::ModelServiceClient;
+use super::standings::Standings;
 use super::status::Blame;
 
 /// Failures in a row that put a host out. One that has just come back has one left.
@@ -34,6 +36,9 @@ pub(super) struct Host {
     turn: AtomicUsize,
     in_flight: AtomicUsize,
     health: Mutex<Health>,
+    standings: Standings,
+    /// Told when it is back in rotation.
+    disturbances: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -51,7 +56,12 @@ struct Health {
 
 impl Host {
     /// Connects to nothing yet.
-    pub(super) fn new(place: Place, connector: Arc<Connector>, channels: usize) -> Self {
+    pub(super) fn new(
+        place: Place,
+        connector: Arc<Connector>,
+        channels: usize,
+        disturbances: watch::Sender<()>,
+    ) -> Self {
         let made = (0..channels.max(1)).map(|_| connector.channel(&place)).collect();
         let health =
             Health { heard: Instant::now(), failures: 0, pause: SHORTEST_PAUSE, is_out: false, is_watched: false };
@@ -62,11 +72,18 @@ impl Host {
             turn: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             health: Mutex::new(health),
+            standings: Standings::default(),
+            disturbances,
         }
     }
 
     pub(super) fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// What "latest" and labels stand for here.
+    pub(super) fn standings(&self) -> &Standings {
+        &self.standings
     }
 
     /// Calls that it has not answered yet.
@@ -87,6 +104,7 @@ impl Host {
         health.pause = SHORTEST_PAUSE;
         if std::mem::take(&mut health.is_out) {
             tracing::info!(host = %self.place, "model server answers again");
+            self.disturbances.send_replace(());
         }
     }
 
@@ -114,7 +132,7 @@ impl Host {
         let mut health = self.health();
         if !health.is_watched && health.heard.elapsed() >= silence {
             health.is_watched = true;
-            tokio::spawn(watch(Arc::downgrade(self), Duration::ZERO));
+            tokio::spawn(ask_for_signs(Arc::downgrade(self), Duration::ZERO));
         }
     }
 
@@ -131,7 +149,7 @@ impl Host {
         }
         if !health.is_watched {
             health.is_watched = true;
-            tokio::spawn(watch(Arc::downgrade(self), pause));
+            tokio::spawn(ask_for_signs(Arc::downgrade(self), pause));
         }
     }
 
@@ -157,7 +175,7 @@ impl Host {
 }
 
 /// Asks for signs of life until one comes, a call is answered after all, or nobody needs the host any more.
-async fn watch(host: Weak<Host>, mut pause: Duration) {
+async fn ask_for_signs(host: Weak<Host>, mut pause: Duration) {
     loop {
         sleep(pause).await;
         let Some(host) = host.upgrade() else { return };
@@ -168,6 +186,7 @@ async fn watch(host: Weak<Host>, mut pause: Duration) {
             health.is_watched = false;
             if std::mem::take(&mut health.is_out) {
                 tracing::info!(host = %host.place, "model server back in rotation");
+                host.disturbances.send_replace(());
                 // Proof is an answered call: until then one failure is enough, and the next pause is longer.
                 health.failures = MAX_FAILURES - 1;
                 health.pause = (health.pause * 2).min(LONGEST_PAUSE);

@@ -72,6 +72,7 @@ pub(super) struct Pool {
     turn: AtomicUsize,
     budget: TpsBudget,
     stale: Arc<Notify>,
+    disturbances: watch::Sender<()>,
     _resolving: Option<AbortOnDropHandle<()>>,
 }
 
@@ -91,12 +92,14 @@ impl Pool {
         let connector = Arc::new(Connector::new(settings.connect_timeout, files)?);
         let stale = Arc::new(Notify::new());
         let (sender, hosts) = watch::channel(None);
+        let disturbances = watch::Sender::new(());
         let mut directory = Directory {
             connector,
             channels: settings.channels,
             resolver: Arc::clone(&settings.resolver),
             found: settings.addresses.iter().map(|address| (address.clone(), places_by_number(address))).collect(),
             hosts: sender,
+            disturbances: disturbances.clone(),
         };
         let has_names = directory.found.iter().any(|(_, places)| places.is_none());
         let resolving = if has_names {
@@ -112,6 +115,7 @@ impl Pool {
             turn: AtomicUsize::new(0),
             budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR, BUDGET_RATIO),
             stale,
+            disturbances,
             _resolving: resolving,
         })
     }
@@ -124,8 +128,28 @@ impl Pool {
             Ok(Ok(hosts)) => hosts.clone(),
             Ok(Err(_)) | Err(_) => None,
         };
+        self.route_among(hosts.unwrap_or_default())
+    }
+
+    /// To this host and no other.
+    pub(super) fn route_to(&self, host: &Arc<Host>) -> Route<'_> {
+        self.route_among(Arc::from([Arc::clone(host)]))
+    }
+
+    fn route_among(&self, hosts: Hosts) -> Route<'_> {
         self.budget.deposit();
-        Route { pool: self, hosts: hosts.unwrap_or_default(), tried: Vec::new(), attempts: 0, any_host: false }
+        Route { pool: self, hosts, tried: Vec::new(), attempts: 0, any_host: false }
+    }
+
+    /// The hosts that calls go to, and those where calls wait for a version.
+    pub(super) fn in_use(&self) -> Vec<Arc<Host>> {
+        let hosts = self.hosts.borrow().clone().unwrap_or_default();
+        hosts.iter().filter(|host| host.is_sound() || host.standings().any_vacant()).cloned().collect()
+    }
+
+    /// A version is gone, a host has appeared or is back.
+    pub(super) fn disturbances(&self) -> &watch::Sender<()> {
+        &self.disturbances
     }
 
     /// Where the hosts are, for people.
@@ -230,6 +254,7 @@ struct Directory {
     /// What each address was found to stand for; none until its name is resolved.
     found: Vec<(Address, Option<Vec<Place>>)>,
     hosts: watch::Sender<Option<Hosts>>,
+    disturbances: watch::Sender<()>,
 }
 
 impl Directory {
@@ -286,11 +311,16 @@ impl Directory {
         for gone in old.iter().filter(|old| !new.iter().any(|new| Arc::ptr_eq(old, new))) {
             tracing::info!(host = %gone.place(), "model server gone: its name no longer stands for it");
         }
+        let appeared = new.iter().any(|new| !old.iter().any(|old| Arc::ptr_eq(old, new)));
         self.hosts.send_replace(Some(new.into()));
+        if appeared {
+            self.disturbances.send_replace(());
+        }
     }
 
     fn appeared(&self, place: &Place) -> Arc<Host> {
         tracing::debug!(host = %place, "model server found");
-        Arc::new(Host::new(place.clone(), Arc::clone(&self.connector), self.channels))
+        let disturbances = self.disturbances.clone();
+        Arc::new(Host::new(place.clone(), Arc::clone(&self.connector), self.channels, disturbances))
     }
 }

@@ -37,6 +37,10 @@ pub struct Script {
     /// The version behind "latest" and its state.
     pub version: i64,
     pub state: State,
+    /// Versions that are AVAILABLE beside it.
+    pub kept: Vec<i64>,
+    /// A version whose Predicts wait until they are released, one by one.
+    pub cold: Option<i64>,
     /// What loading the version failed with.
     pub load_error: Option<String>,
     /// `version_label` to version.
@@ -184,7 +188,7 @@ impl Inner {
                 .get(label)
                 .ok_or_else(|| Status::invalid_argument(format!("Unrecognized servable version label: {label}")))?,
         };
-        if version != script.version {
+        if version != script.version && !script.kept.contains(&version) {
             return Err(Status::not_found(format!("Servable not found for request: Specific(model, {version})")));
         }
         Ok((script, version))
@@ -205,7 +209,7 @@ impl PredictionService for Inner {
         let (metadata, _, message) = request.into_parts();
         self.received.lock().unwrap().predicts.push((metadata, message.clone()));
         let (script, version) = self.read(message.model_spec.as_ref())?;
-        if script.hang {
+        if script.hang || script.cold == Some(version) {
             let unanswered = Unanswered(self);
             self.release.notified().await;
             std::mem::forget(unanswered);
@@ -262,7 +266,12 @@ impl ModelService for Inner {
             error_message: script.load_error.unwrap_or_default(),
         };
         let version = ModelVersionStatus { version: script.version, state: script.state.into(), status: Some(status) };
-        Ok(Response::new(GetModelStatusResponse { model_version_status: vec![version] }))
+        let kept = script.kept.iter().map(|&version| ModelVersionStatus {
+            version,
+            state: State::Available.into(),
+            status: Some(StatusProto::default()),
+        });
+        Ok(Response::new(GetModelStatusResponse { model_version_status: kept.chain([version]).collect() }))
     }
 }
 
@@ -287,6 +296,8 @@ impl Script {
         Self {
             version: 3,
             state: State::Available,
+            kept: Vec::new(),
+            cold: None,
             load_error: None,
             labels: HashMap::new(),
             signature,

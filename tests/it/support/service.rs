@@ -45,6 +45,14 @@ impl Spotter {
         Self::listen(app::build(&settings).unwrap(), &settings).await
     }
 
+    /// The same, and the versions of the models are looked after as `serve` does it.
+    pub async fn following(flags: &[&str]) -> Self {
+        let settings = settings(flags);
+        let service = app::build(&settings).unwrap();
+        service.catalog.follow_versions(&service.background, settings.version_pace(), settings.request_timeout());
+        Self::listen(service, &settings).await
+    }
+
     /// With the models of a configuration file.
     pub async fn configured(file: &std::path::Path) -> Self {
         let mut settings = CommandLine::try_parse_from(["spotter"]).unwrap_or_else(|error| panic!("{error}")).settings;
