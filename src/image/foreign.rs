@@ -55,7 +55,6 @@ static FOREIGN: &[Foreign] = &[
     foreign("an MP4 video", "video/mp4", &[&[(4, b"ftyp")]]),
     foreign("a JPEG XL picture", "image/jxl", &[&[(0, b"\xff\x0a")], &[(0, b"\0\0\0\x0cJXL \r\n\x87\n")]]),
     foreign("a JPEG 2000 picture", "image/jp2", &[&[(0, b"\0\0\0\x0cjP  \r\n\x87\n")], &[(0, b"\xff\x4f\xff\x51")]]),
-    foreign("a BigTIFF picture", "image/tiff", &[&[(0, b"II+\0")], &[(0, b"MM\0+")]]),
     foreign("an icon (ICO)", "image/vnd.microsoft.icon", &[&[(0, b"\0\0\x01\0")]]),
     foreign("a Photoshop document", "image/vnd.adobe.photoshop", &[&[(0, b"8BPS")]]),
     foreign(RAW, "image/x-fuji-raf", &[&[(0, b"FUJIFILMCCD-RAW")]]),

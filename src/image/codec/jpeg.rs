@@ -175,6 +175,11 @@ fn request(decoder: &mut Decoder<&[u8]>, stored: Size, reduced: u32) -> Result<(
     Ok(())
 }
 
+/// Whether there is a picture and its end.
+pub(super) fn is_whole(bytes: &[u8]) -> bool {
+    count_scans(bytes).is_ok_and(|scans| scans > 0)
+}
+
 /// Decodes a part of a picture that is a JPEG file inside of another: as wide as said, of so many rows and samples.
 pub(super) fn decode_part(
     bytes: &[u8],

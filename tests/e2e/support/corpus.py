@@ -74,11 +74,13 @@ def of_picture(rgb: Image.Image) -> Iterator[tuple[str, bytes]]:
     modes = {"1": bilevel, "grey": grey, "grey-alpha": la, "palette": palette, "rgb": rgb, "rgba": rgba, "cmyk": cmyk}
     modes |= {"grey-16": grey16(rgb), "lab": lab(rgb), "float": Image.fromarray(np.asarray(grey, np.float32) / 255)}
     for mode, image in modes.items():
-        for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
+        for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd", "lzma"):
             yield f"tiff.{mode}.{compression.removeprefix('tiff_')}", written(image, "TIFF", compression=compression)
     yield "tiff.ycbcr.jpeg", written(rgb.convert("YCbCr"), "TIFF", compression="jpeg", quality=92)
     yield "tiff.rgb.jpeg", written(rgb, "TIFF", compression="jpeg", quality=92)
-    yield "tiff.1.group4", written(bilevel, "TIFF", compression="group4")
+    for fax in ("group3", "group4", "tiff_ccitt"):
+        yield f"tiff.1.{fax.removeprefix('tiff_')}", written(bilevel, "TIFF", compression=fax)
+    yield "tiff.rgb.big", written(rgb, "TIFF", big_tiff=True)
     yield "tiff.pages", written(rgb, "TIFF", save_all=True, append_images=[ImageOps.invert(rgb)])
     if rgb.width <= 16_383:  # the most that WebP holds
         yield "webp.lossy", written(rgb, "WEBP", quality=92)

@@ -1,6 +1,6 @@
 //! From the channels of a pixel, 8 bits each, to RGB8 over white.
 
-use super::depth::{Depth, scale};
+use super::depth::Depth;
 use super::directory::{Directory, tag};
 use crate::image::codec::Broken;
 use crate::image::pixels::{over_white, times};
@@ -22,9 +22,19 @@ pub(super) enum Model {
     Cmyk,
     YCbCr(YCbCr),
     Lab(Lab),
-    /// The color of each level.
-    Palette(Vec<[u8; 3]>),
 }
+
+/// Photometric interpretations, by their numbers.
+pub(super) const WHITE_IS_ZERO: u32 = 0;
+pub(super) const BLACK_IS_ZERO: u32 = 1;
+pub(super) const RGB: u32 = 2;
+pub(super) const PALETTE: u32 = 3;
+const INKS: u32 = 5;
+const YCBCR: u32 = 6;
+const CIE_LAB: u32 = 8;
+const ICC_LAB: u32 = 9;
+pub(super) const LOG_L: u32 = 32_844;
+pub(super) const LOG_LUV: u32 = 32_845;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alpha {
@@ -34,23 +44,21 @@ pub(super) enum Alpha {
 }
 
 impl Model {
-    pub(super) fn read(directory: &Directory<'_>, depth: Depth) -> Result<Self, Broken> {
+    /// All but palettes, whose channels are looked up before they are a color.
+    pub(super) fn read(directory: &Directory<'_>, photometric: u32, depth: Depth) -> Result<Self, Broken> {
         const CMYK_INKS: u32 = 1;
-        let photometric = directory.required(tag::PHOTOMETRIC)?;
         let unsupported = |what: &str| Err(Broken::Unsupported(format!("{what} as {depth:?}").into()));
         match (photometric, depth) {
-            (0, _) => Ok(Self::Inverted),
-            (1, _) => Ok(Self::Grey),
-            (2, _) => Ok(Self::Rgb),
-            (3, Depth::Uint(1..=8)) => palette(directory, depth.bits()).map(Self::Palette),
-            (3, _) => unsupported("a palette"),
-            (5, _) if directory.number(tag::INK_SET)?.unwrap_or(CMYK_INKS) == CMYK_INKS => Ok(Self::Cmyk),
-            (5, _) => unsupported("inks other than CMYK"),
-            (6, Depth::Uint(8 | 16)) => YCbCr::read(directory, depth).map(Self::YCbCr),
-            (6, _) => unsupported("YCbCr"),
-            (8, Depth::Uint(bits @ (8 | 16))) => Ok(Self::Lab(Lab::new(Encoding::Cie, bits))),
-            (9, Depth::Uint(bits @ (8 | 16))) => Ok(Self::Lab(Lab::new(Encoding::Icc, bits))),
-            (8 | 9, _) => unsupported("Lab"),
+            (WHITE_IS_ZERO, _) => Ok(Self::Inverted),
+            (BLACK_IS_ZERO, _) => Ok(Self::Grey),
+            (RGB, _) => Ok(Self::Rgb),
+            (INKS, _) if directory.number(tag::INK_SET)?.unwrap_or(CMYK_INKS) == CMYK_INKS => Ok(Self::Cmyk),
+            (INKS, _) => unsupported("inks other than CMYK"),
+            (YCBCR, Depth::Uint(bits)) => YCbCr::read(directory, bits).map(Self::YCbCr),
+            (YCBCR, _) => unsupported("YCbCr"),
+            (CIE_LAB, Depth::Uint(bits)) => Ok(Self::Lab(Lab::new(Encoding::Cie, bits))),
+            (ICC_LAB, Depth::Uint(bits)) => Ok(Self::Lab(Lab::new(Encoding::Icc, bits))),
+            (CIE_LAB | ICC_LAB, _) => unsupported("Lab"),
             (other, _) => unsupported(&format!("photometric interpretation {other}")),
         }
     }
@@ -58,7 +66,7 @@ impl Model {
     /// How many samples of a pixel are color.
     pub(super) fn channels(&self) -> usize {
         match self {
-            Self::Grey | Self::Inverted | Self::Palette(_) => 1,
+            Self::Grey | Self::Inverted => 1,
             Self::Rgb | Self::YCbCr(_) | Self::Lab(_) => 3,
             Self::Cmyk => 4,
         }
@@ -72,7 +80,6 @@ impl Model {
             Self::Cmyk => [0, 1, 2].map(|ink: usize| times(255 - level[ink], 255 - level[3])),
             Self::YCbCr(ycbcr) => ycbcr.rgb([level[0], level[1], level[2]]),
             Self::Lab(lab) => lab.rgb([level[0], level[1], level[2]]),
-            Self::Palette(colors) => colors[usize::from(level[0])],
         }
     }
 }
@@ -91,8 +98,11 @@ impl Color {
     }
 }
 
-/// The color of each level: the index of a palette of fewer than 8 bits is spread over all levels like any sample.
-fn palette(directory: &Directory<'_>, bits: u32) -> Result<Vec<[u8; 3]>, Broken> {
+/// The levels of red, of green and of blue that each value of a sample stands for.
+pub(super) fn palette(directory: &Directory<'_>, depth: Depth) -> Result<[Vec<u8>; 3], Broken> {
+    let Depth::Uint(bits @ 1..=16) = depth else {
+        return Err(Broken::Unsupported(format!("a palette as {depth:?}").into()));
+    };
     let map = directory.numbers(tag::COLOR_MAP)?;
     let size = 1 << bits;
     if map.len() != 3 * size {
@@ -101,13 +111,8 @@ fn palette(directory: &Directory<'_>, bits: u32) -> Result<Vec<[u8; 3]>, Broken>
     // Some old programs wrote 8 bits where 16 belong. A real map of 16 bits below 256 would be all black.
     let is_old = map.iter().all(|value| *value < 256);
     // The upper byte: some programs write 256 times the level and some 257 times.
-    let level = |value: u32| if is_old { value as u8 } else { (value.min(0xffff) >> 8) as u8 };
-    let mut colors = vec![[0; 3]; 256];
-    for index in 0..size {
-        let color = [0, 1, 2].map(|channel| level(map[channel * size + index]));
-        colors[usize::from(scale(index as u32, bits))] = color;
-    }
-    Ok(colors)
+    let level = |value: &u32| if is_old { *value as u8 } else { ((*value).min(0xffff) >> 8) as u8 };
+    Ok([0, 1, 2].map(|channel: usize| map[channel * size..][..size].iter().map(level).collect()))
 }
 
 /// Luma and chroma, as the file scales and mixes them.
@@ -120,7 +125,7 @@ pub(super) struct YCbCr {
 }
 
 impl YCbCr {
-    fn read(directory: &Directory<'_>, depth: Depth) -> Result<Self, Broken> {
+    fn read(directory: &Directory<'_>, bits: u32) -> Result<Self, Broken> {
         let luma = directory.fractions(tag::YCBCR_COEFFICIENTS)?;
         let range = directory.fractions(tag::REFERENCE_BLACK_WHITE)?;
         // Absent, and nonsense as libtiff treats it: Rec. 601 with the full range.
@@ -128,11 +133,9 @@ impl YCbCr {
         let range = <[f32; 6]>::try_from(range).ok().filter(|range| {
             range.iter().all(|value| value.is_finite()) && range.as_chunks().0.iter().all(|[low, high]| low < high)
         });
-        // It is in the file's own levels; what is given here has 8 bits, rounded in the same way.
-        let range = match depth {
-            Depth::Uint(16) => range.map(|range| range.map(|level| scale(level as u32, 16).into())),
-            _ => range,
-        };
+        // It is in the file's own levels; what is given here has 8 bits, spread in the same way.
+        let top = ((1u64 << bits) - 1) as f32;
+        let range = range.map(|range| range.map(|level| if bits == 8 { level } else { (level * 255.0 / top).round() }));
         Ok(Self {
             luma: luma.unwrap_or([0.299, 0.587, 0.114]),
             range: range.unwrap_or([0.0, 255.0, 128.0, 255.0, 128.0, 255.0]),
@@ -168,17 +171,20 @@ pub(super) struct Lab {
     encoding: Encoding,
     /// How much L* a level of 8 bits stands for.
     lightness: f32,
-    /// How much of a* or b*: 1, or a little more where 16 bits were spread over 8.
+    /// How much of a* or b*: 1, or a little more where more bits were spread over 8.
     chroma: f32,
     gamma: Vec<u8>,
 }
 
 impl Lab {
+    /// The specifications know 8 and 16 bits; other numbers of bits are read as the upper bits of those.
     fn new(encoding: Encoding, bits: u32) -> Self {
-        // 257 steps of 16 bits are one level of 8; one unit of a* or b* is 256 of them.
-        let chroma = if bits == 16 { 257.0 / 256.0 } else { 1.0 };
-        let lightness = match (encoding, bits) {
-            (Encoding::Icc, 16) => 100.0 * 257.0 / 65280.0,
+        let top = ((1u64 << bits) - 1) as f32;
+        let unit = 2f32.powi(bits as i32 - 8);
+        let chroma = top / (255.0 * unit);
+        let lightness = match encoding {
+            // 0xff00 of 16 bits.
+            Encoding::Icc if bits > 8 => 100.0 * chroma / 255.0,
             _ => 100.0 / 255.0,
         };
         Self { encoding, lightness, chroma, gamma: srgb_gamma() }

@@ -5,7 +5,8 @@ use half::f16;
 use super::directory::{Directory, tag};
 use crate::image::codec::Broken;
 
-/// How a sample is stored; those of 8, 16, 32 and 64 bits in the machine's byte order, all others packed.
+/// How a sample is stored: those of 8, 16, 32 and 64 bits in the machine's byte order, all others packed, and so those of 24
+/// the highest byte first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
     Uint(u32),
@@ -28,8 +29,8 @@ impl Depth {
         };
         let bits = same(tag::BITS_PER_SAMPLE, 1)?;
         match (same(tag::SAMPLE_FORMAT, UINT)?, bits) {
-            (UINT | VOID, 1..=16 | 32 | 64) => Ok(Self::Uint(bits)),
-            (FLOAT, 16 | 32 | 64) => Ok(Self::Float(bits)),
+            (UINT | VOID, 1..=32 | 64) => Ok(Self::Uint(bits)),
+            (FLOAT, 16 | 24 | 32 | 64) => Ok(Self::Float(bits)),
             (format, bits) => {
                 Err(Broken::Unsupported(format!("samples of {bits} bits in sample format {format}").into()))
             }
@@ -39,6 +40,31 @@ impl Depth {
     pub(super) fn bits(self) -> u32 {
         match self {
             Self::Uint(bits) | Self::Float(bits) => bits,
+        }
+    }
+
+    /// Whether the samples of a row follow each other without regard to bytes.
+    pub(super) fn is_packed(self) -> bool {
+        matches!(self.bits(), 9..=15 | 17..=31)
+    }
+
+    /// Every `step`th sample of a row from the `first` on, as the level of its value.
+    pub(super) fn look_up<'a>(
+        self,
+        row: &[u8],
+        first: usize,
+        step: usize,
+        levels: &[u8],
+        into: impl Iterator<Item = &'a mut u8>,
+    ) {
+        let bits = self.bits();
+        for (index, level) in into.enumerate() {
+            let sample = first + index * step;
+            let value = match bits {
+                16 => row.as_chunks().0.get(sample).map(|bytes| u16::from_ne_bytes(*bytes).into()),
+                _ => packed(row, sample * bits as usize, bits),
+            };
+            *level = value.and_then(|value| levels.get(value as usize).copied()).unwrap_or(0);
         }
     }
 
@@ -55,6 +81,7 @@ impl Depth {
                     *level = packed(row, (first + index * step) * bits as usize, bits).map_or(0, |v| scale(v, bits));
                 }
             }
+            Self::Float(24) => each(row, first, step, into, |bytes| unit(float_24(bytes))),
             Self::Float(16) => each(row, first, step, into, |bytes| unit(f16::from_ne_bytes(bytes).to_f32())),
             Self::Float(64) => each(row, first, step, into, |bytes| unit(f64::from_ne_bytes(bytes) as f32)),
             Self::Float(_) => each(row, first, step, into, |bytes| unit(f32::from_ne_bytes(bytes))),
@@ -74,15 +101,28 @@ fn each<'a, const N: usize>(
     }
 }
 
-/// A sample of up to 16 bits that starts at any bit, the highest first.
+/// A sample of up to 32 bits that starts at any bit, the highest first.
 fn packed(row: &[u8], start: usize, bits: u32) -> Option<u32> {
-    let byte = |offset: usize| row.get(start / 8 + offset).copied().map(u32::from);
-    let three = byte(0)? << 16 | byte(1).unwrap_or(0) << 8 | byte(2).unwrap_or(0);
-    Some(three >> (24 - start as u32 % 8 - bits) & ((1 << bits) - 1))
+    let byte = |offset: usize| row.get(start / 8 + offset).copied().map_or(0, u64::from);
+    row.get(start / 8)?;
+    let five = (0..5).fold(0, |before, offset| before << 8 | byte(offset));
+    Some((five >> (40 - start as u32 % 8 - bits) & ((1 << bits) - 1)) as u32)
+}
+
+/// 24 bits: a sign, 7 bits of exponent, 16 of mantissa (Adobe Photoshop TIFF Technical Note 3, 2005).
+fn float_24([high, middle, low]: [u8; 3]) -> f32 {
+    const BIAS: u32 = 127 - 63;
+    let exponent = match u32::from(high & 0x7f) {
+        0 => 0,
+        0x7f => 0xff,
+        exponent => exponent + BIAS,
+    };
+    let sign = u32::from(high >> 7);
+    f32::from_bits(sign << 31 | exponent << 23 | u32::from(middle) << 15 | u32::from(low) << 7)
 }
 
 /// A number of so many bits as 8, rounded.
-pub(super) fn scale(value: u32, bits: u32) -> u8 {
+fn scale(value: u32, bits: u32) -> u8 {
     let top = (1u64 << bits) - 1;
     ((u64::from(value) * 255 + top / 2) / top) as u8
 }

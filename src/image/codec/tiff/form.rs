@@ -1,8 +1,14 @@
 //! Where the chunks of a picture lie and what its samples mean.
 
-use super::color::{Alpha, Color, Model};
+use jpeg_decoder::ColorTransform;
+
+use super::color::{self, Alpha, Color, Model};
+use super::compression::{Compression, Picture};
 use super::depth::Depth;
 use super::directory::{Directory, tag};
+use super::luv::Coding;
+use super::packing::Packing;
+use super::picture::{Reader, transform};
 use crate::geometry::Size;
 use crate::image::codec::Broken;
 
@@ -11,59 +17,127 @@ pub(super) struct Form {
     pub(super) grid: Grid,
     /// Samples of a pixel, whether they are shown or not.
     pub(super) samples: usize,
-    /// Which of them are shown: color first, then alpha.
-    pub(super) channels: Vec<usize>,
+    /// What is shown of them: color first, then alpha.
+    pub(super) channels: Vec<Channel>,
     /// Whether each sample has chunks of its own.
     pub(super) planar: bool,
     pub(super) depth: Depth,
     pub(super) color: Color,
-    pub(super) compression: Compression,
+    pub(super) source: Source,
     /// Columns and rows that share one chroma.
     pub(super) subsampling: (u32, u32),
 }
 
+/// One channel of the picture.
+pub(super) struct Channel {
+    /// Which sample of a pixel tells it.
+    pub(super) sample: usize,
+    /// The level of each value that the sample may have, where a palette says it.
+    pub(super) palette: Option<Vec<u8>>,
+}
+
+/// What is in the chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compression {
-    Jpeg,
-    /// Whatever the `tiff` crate knows, by the number of the specification.
-    Other(u32),
+pub(super) enum Source {
+    /// Rows of samples, which the `tiff` crate decompresses by this number of the specification.
+    Rows(u32),
+    /// Rows of samples, decompressed in `packing.rs`.
+    Packed(Packing),
+    /// Pictures, each decoded by itself.
+    Pictures(Reader),
+    /// Parts of the one JPEG that is the picture.
+    OldJpeg(ColorTransform),
 }
 
 impl Form {
     /// Refuses what would take more memory or work than a picture of this size should.
     pub(super) fn read(directory: &Directory<'_>, stored: Size) -> Result<Self, Broken> {
-        const JPEG: u32 = 7;
+        let compression = Compression::read(directory)?;
+        let grid = Grid::read(directory, stored)?;
+        let form = match compression {
+            Compression::Picture(Picture::LogLuv) => Self::of_log_luv(directory, grid)?,
+            Compression::Picture(Picture::LogLuv24) => return Err(Broken::Unsupported("LogLuv of 24 bits".into())),
+            _ => Self::of_samples(directory, grid, compression)?,
+        };
+        form.check_memory(stored)?;
+        Ok(form)
+    }
+
+    fn of_samples(directory: &Directory<'_>, grid: Grid, compression: Compression) -> Result<Self, Broken> {
         const PLANAR: u32 = 2;
         let depth = Depth::read(directory)?;
-        let model = Model::read(directory, depth)?;
         let samples = directory.number(tag::SAMPLES_PER_PIXEL)?.unwrap_or(1) as usize;
-        let colors = model.channels();
+        let photometric = directory.number(tag::PHOTOMETRIC)?;
+        let photometric = photometric.map_or_else(|| guess(samples, compression), Ok)?;
+        let (mut model, palette) = match photometric {
+            color::PALETTE => (Model::Rgb, Some(color::palette(directory, depth)?)),
+            _ => (Model::read(directory, photometric, depth)?, None),
+        };
+        let mut channels: Vec<Channel> = match palette {
+            Some(levels) => levels.map(|levels| Channel { sample: 0, palette: Some(levels) }).into(),
+            None => (0..model.channels()).map(|sample| Channel { sample, palette: None }).collect(),
+        };
+        let colors = channels.last().map_or(0, |last| last.sample + 1);
         if samples < colors {
             return Err(Broken::Damaged(format!("{samples} samples a pixel for a color of {colors}").into()));
         }
-        let mut channels: Vec<usize> = (0..colors).collect();
-        let alpha = alpha(directory, &model, samples)?;
-        channels.extend(alpha.map(|(sample, _)| sample));
+        let alpha = alpha(directory, photometric, colors, samples)?;
+        channels.extend(alpha.map(|(sample, _)| Channel { sample, palette: None }));
         let planar = samples > 1 && directory.number(tag::PLANAR_CONFIGURATION)? == Some(PLANAR);
-        let compression = match directory.number(tag::COMPRESSION)?.unwrap_or(1) {
-            JPEG => Compression::Jpeg,
-            other => Compression::Other(other),
-        };
         let subsampling = match (&model, compression) {
-            // JPEG says itself how it is subsampled.
-            (Model::YCbCr(_), Compression::Other(_)) => subsampling(directory)?,
+            // These say themselves how they are subsampled.
+            (Model::YCbCr(_), Compression::Picture(Picture::Jpeg | Picture::WebP)) => (1, 1),
+            (Model::YCbCr(_), _) => subsampling(directory)?,
             _ => (1, 1),
         };
-        if subsampling != (1, 1) && (samples != 3 || planar || depth != Depth::Uint(8)) {
+        if subsampling != (1, 1) && (samples != 3 || planar || !matches!(depth, Depth::Uint(8 | 16))) {
             return Err(Broken::Unsupported(
-                "subsampled chroma with planes, extra samples or other than 8 bits".into(),
+                "subsampled chroma with planes, extra samples or other than 8 or 16 bits".into(),
             ));
         }
+        let in_chunk = if planar { 1 } else { samples };
+        let source = match compression {
+            Compression::Rows(number) => Source::Rows(number),
+            Compression::Packed(Packing::Fax(_)) if depth != Depth::Uint(1) || in_chunk != 1 => {
+                return Err(Broken::Damaged(format!("a fax of {in_chunk} samples of {depth:?}").into()));
+            }
+            Compression::Packed(packing) => Source::Packed(packing),
+            Compression::Picture(_) if depth != Depth::Uint(8) => {
+                return Err(Broken::Unsupported(format!("{compression:?} of {depth:?}").into()));
+            }
+            Compression::Picture(Picture::Jpeg) => Source::Pictures(Reader::Jpeg(transform(in_chunk, &model)?)),
+            Compression::Picture(Picture::OldJpeg) if !planar => Source::OldJpeg(transform(samples, &model)?),
+            Compression::Picture(Picture::WebP) if !planar => Source::Pictures(Reader::WebP),
+            Compression::Picture(picture) => {
+                return Err(Broken::Unsupported(format!("{picture:?} in planes or of such a color").into()));
+            }
+        };
+        if let (Model::YCbCr(_), Source::Pictures(_) | Source::OldJpeg(_), false) = (&model, source, planar) {
+            model = Model::Rgb;
+        }
+        let grid = if let Source::OldJpeg(_) = source { grid.into_one() } else { grid };
         let color = Color { model, alpha: alpha.map(|(_, alpha)| alpha) };
-        let grid = Grid::read(directory, stored)?;
-        let form = Self { grid, samples, channels, planar, depth, color, compression, subsampling };
-        form.check_memory(stored)?;
-        Ok(form)
+        Ok(Self { grid, samples, channels, planar, depth, color, source, subsampling })
+    }
+
+    /// What the tags say about samples is about those before they were coded; what is handed out has 8 bits.
+    fn of_log_luv(directory: &Directory<'_>, grid: Grid) -> Result<Self, Broken> {
+        let (coding, model) = match directory.required(tag::PHOTOMETRIC)? {
+            color::LOG_L => (Coding::Luminance, Model::Grey),
+            color::LOG_LUV => (Coding::Color, Model::Rgb),
+            other => return Err(Broken::Damaged(format!("LogLuv as photometric interpretation {other}").into())),
+        };
+        let samples = coding.samples();
+        Ok(Self {
+            grid,
+            samples,
+            channels: (0..samples).map(|sample| Channel { sample, palette: None }).collect(),
+            planar: false,
+            depth: Depth::Uint(8),
+            color: Color { model, alpha: None },
+            source: Source::Pictures(Reader::LogLuv(coding)),
+            subsampling: (1, 1),
+        })
     }
 
     fn check_memory(&self, stored: Size) -> Result<(), Broken> {
@@ -87,11 +161,25 @@ impl Form {
     }
 }
 
+/// What a file means that does not say it, by the rule of libtiff.
+fn guess(samples: usize, compression: Compression) -> Result<u32, Broken> {
+    match samples {
+        1 if compression.is_fax() => Ok(color::WHITE_IS_ZERO),
+        1 => Ok(color::BLACK_IS_ZERO),
+        3 => Ok(color::RGB),
+        _ => Err(Broken::Damaged(format!("{samples} samples a pixel, and nothing says what they mean").into())),
+    }
+}
+
 /// The extra sample that is alpha. One that is declared as nothing is ignored.
-fn alpha(directory: &Directory<'_>, model: &Model, samples: usize) -> Result<Option<(usize, Alpha)>, Broken> {
+fn alpha(
+    directory: &Directory<'_>,
+    photometric: u32,
+    colors: usize,
+    samples: usize,
+) -> Result<Option<(usize, Alpha)>, Broken> {
     let extra = directory.numbers(tag::EXTRA_SAMPLES)?;
-    let colors = model.channels();
-    if let (Model::Rgb, [], 4) = (model, &extra[..], samples) {
+    if let (color::RGB, [], 4) = (photometric, &extra[..], samples) {
         // What everybody takes for RGBA.
         return Ok(Some((3, Alpha::Unassociated)));
     }
@@ -142,6 +230,11 @@ impl Grid {
         }
         let (across, down) = (picture.width.div_ceil(chunk.width), picture.height.div_ceil(chunk.height));
         Ok(Self { picture, chunk, across, down, tiled })
+    }
+
+    /// The same picture as a single chunk.
+    fn into_one(self) -> Self {
+        Self { chunk: self.picture, across: 1, down: 1, tiled: false, ..self }
     }
 
     /// Every chunk of a plane with its place, in the order of the file.
