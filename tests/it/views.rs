@@ -1,8 +1,13 @@
 //! Regions, tiles, thresholds and orientation: what of a photo is looked at, and what of it is listed.
 
+use std::io::Cursor;
+
 use bytes::Bytes;
 use image::{ExtendedColorType, ImageEncoder, RgbImage, imageops};
 use serde_json::Value;
+use tiff::encoder::TiffEncoder;
+use tiff::encoder::colortype::RGB8;
+use tiff::tags::Tag;
 
 use crate::support::photos::{ASTRONAUT, CHELSEA, assert_found, photo};
 use crate::support::service::{Spotter, problem};
@@ -18,16 +23,42 @@ fn png(picture: &RgbImage) -> Bytes {
     file.into()
 }
 
-/// A JPEG with an EXIF orientation.
+/// EXIF that says how the picture is to be turned: a TIFF of one directory with one entry, tag 0x0112, type SHORT, one value.
+fn exif(orientation: u8) -> Vec<u8> {
+    [b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec(), vec![orientation, 0, 0, 0, 0, 0, 0]].concat()
+}
+
+fn with_exif(mut encoder: impl ImageEncoder, picture: &RgbImage, orientation: u8) {
+    encoder.set_exif_metadata(exif(orientation)).unwrap();
+    encoder.write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgb8).unwrap();
+}
+
 fn jpeg(picture: &RgbImage, orientation: u8) -> Bytes {
     let mut file = Vec::new();
-    let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 100);
-    // A TIFF of one directory with one entry: tag 0x0112, type SHORT, one value.
-    let exif =
-        [b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec(), vec![orientation, 0, 0, 0, 0, 0, 0]].concat();
-    encoder.set_exif_metadata(exif).unwrap();
-    encoder.write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgb8).unwrap();
+    with_exif(image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 100), picture, orientation);
     file.into()
+}
+
+fn png_turned(picture: &RgbImage, orientation: u8) -> Bytes {
+    let mut file = Vec::new();
+    with_exif(image::codecs::png::PngEncoder::new(&mut file), picture, orientation);
+    file.into()
+}
+
+fn webp(picture: &RgbImage, orientation: u8) -> Bytes {
+    let mut file = Vec::new();
+    with_exif(image::codecs::webp::WebPEncoder::new_lossless(&mut file), picture, orientation);
+    file.into()
+}
+
+/// The one format with a tag of its own for it.
+fn tiff(picture: &RgbImage, orientation: u8) -> Bytes {
+    let mut file = Cursor::new(Vec::new());
+    let mut encoder = TiffEncoder::new(&mut file).unwrap();
+    let mut page = encoder.new_image::<RGB8>(picture.width(), picture.height()).unwrap();
+    page.encoder().write_tag(Tag::Orientation, u16::from(orientation)).unwrap();
+    page.write_data(picture).unwrap();
+    file.into_inner().into()
 }
 
 /// The picture pasted onto a grey canvas of 12 megapixels, at this place.
@@ -50,26 +81,79 @@ fn iou(found: &Value, expected: [f64; 4]) -> f64 {
     common / (area(edges) + area(expected) - common)
 }
 
-#[tokio::test]
-async fn boxes_sit_on_the_upright_photo_for_every_orientation() {
-    let spotter = Spotter::start(&[]).await;
-    let upright = decoded("astronaut.png");
-    // What a camera that was held so stores.
-    let stored: [RgbImage; 8] = [
+/// What a camera that was held so stores.
+fn stored_for(upright: &RgbImage) -> [RgbImage; 8] {
+    [
         upright.clone(),
-        imageops::flip_horizontal(&upright),
-        imageops::rotate180(&upright),
-        imageops::flip_vertical(&upright),
-        imageops::flip_horizontal(&imageops::rotate90(&upright)),
-        imageops::rotate270(&upright),
-        imageops::flip_horizontal(&imageops::rotate270(&upright)),
-        imageops::rotate90(&upright),
-    ];
-    for (orientation, stored) in (1..=8).zip(&stored) {
-        let answer = spotter.detect("/v1/detect", jpeg(stored, orientation)).await;
-        assert_eq!(answer["image"]["orientation"], orientation, "{answer}");
-        assert_eq!(answer["image"]["orientation_applied"], true);
-        assert_found(&answer, ASTRONAUT);
+        imageops::flip_horizontal(upright),
+        imageops::rotate180(upright),
+        imageops::flip_vertical(upright),
+        imageops::flip_horizontal(&imageops::rotate90(upright)),
+        imageops::rotate270(upright),
+        imageops::flip_horizontal(&imageops::rotate270(upright)),
+        imageops::rotate90(upright),
+    ]
+}
+
+#[tokio::test]
+async fn boxes_sit_on_the_upright_photo_for_every_orientation_of_every_format_that_has_one() {
+    type Write = fn(&RgbImage, u8) -> Bytes;
+    let formats: [(&str, Write); 4] = [("jpeg", jpeg), ("png", png_turned), ("webp", webp), ("tiff", tiff)];
+    let spotter = Spotter::start(&[]).await;
+    // Not square, so that a quarter turn too few or too many has other sides as well.
+    let upright = imageops::crop_imm(&decoded("astronaut.png"), 0, 0, 480, 512).to_image();
+    let expected = spotter.detect("/v1/detect", png(&upright)).await;
+    let boxes = |answer: &Value| -> Vec<[i64; 4]> {
+        let found = answer["detections"].as_array().unwrap().iter();
+        found
+            .map(|found| ["x_min", "y_min", "x_max", "y_max"].map(|edge| found["box"][edge].as_i64().unwrap()))
+            .collect()
+    };
+    // Nothing that a turn or a mirror leaves where it is.
+    assert_eq!(labels(&expected)[0], "person");
+    let [x_min, y_min, x_max, y_max] = boxes(&expected)[0];
+    assert!((480 - x_max - x_min).abs() > 20 && (512 - y_max - y_min).abs() > 5, "{expected}");
+
+    let stored = stored_for(&upright);
+    let mut wrong = Vec::new();
+    for (format, write) in formats {
+        for (orientation, stored) in (1..=8).zip(&stored) {
+            let answer = spotter.detect("/v1/detect", write(stored, orientation)).await;
+            let image = &answer["image"];
+            let told = image["format"] == format
+                && image["orientation"] == orientation
+                && image["orientation_applied"] == true
+                && (&image["width"], &image["height"]) == (&480.into(), &512.into());
+            let (found, expected_boxes) = (boxes(&answer), boxes(&expected));
+            let is_near = found.len() == expected_boxes.len()
+                && found.as_flattened().iter().zip(expected_boxes.as_flattened()).all(|(a, b)| (a - b).abs() <= 3);
+            if !told || !is_near || labels(&answer) != labels(&expected) {
+                wrong.push(format!("{format}, orientation {orientation}: {answer}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "expected {expected}\n{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn a_wrong_turn_moves_the_boxes() {
+    // What the test above relies on: the same pixels with any other orientation have other boxes.
+    let spotter = Spotter::start(&[]).await;
+    let upright = imageops::crop_imm(&decoded("astronaut.png"), 0, 0, 480, 512).to_image();
+    let right = spotter.detect("/v1/detect", tiff(&upright, 1)).await;
+    for orientation in 2..=8 {
+        let wrong = spotter.detect("/v1/detect", tiff(&upright, orientation)).await;
+        let person = |answer: &Value| {
+            answer["detections"].as_array().unwrap().iter().find(|one| one["label"] == "person").cloned()
+        };
+        let (right, wrong) = (person(&right).expect("the person"), person(&wrong));
+        let moved = |wrong: Value| {
+            let edges = ["x_min", "y_min", "x_max", "y_max"];
+            edges
+                .iter()
+                .any(|edge| (right["box"][edge].as_i64().unwrap() - wrong["box"][edge].as_i64().unwrap()).abs() > 3)
+        };
+        assert!(wrong.is_none_or(moved), "orientation {orientation} shows the same");
     }
 }
 
