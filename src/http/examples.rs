@@ -19,21 +19,29 @@ use crate::service::Service;
 /// A small real photo, so that Execute in Swagger UI works without an edit.
 pub static PHOTO: &[u8] = include_bytes!("../../openapi/example.jpg");
 
-/// The same with what is found drawn on it.
-static ANNOTATED: &[u8] = include_bytes!("../../openapi/examples/annotated.jpg");
+/// The same with what is found drawn on it, in both forms of the answer.
+static ANNOTATED_JPEG: &[u8] = include_bytes!("../../openapi/examples/annotated.jpg");
+static ANNOTATED_PNG: &[u8] = include_bytes!("../../openapi/examples/annotated.png");
 
 /// Where the files are served that no JSON can hold.
 const PHOTO_AT: &str = "/example.jpg";
 const FORM_AT: &str = "/example.form";
-const ANNOTATED_AT: &str = "/example-annotated.jpg";
+const ANNOTATED_JPEG_AT: &str = "/example-annotated.jpg";
+const ANNOTATED_PNG_AT: &str = "/example-annotated.png";
 
 const BOUNDARY: &str = "example";
 
 /// The files.
 pub(super) fn routes() -> Router<Arc<Service>> {
-    let jpeg = |file: &'static [u8]| get(move || async move { ([(CONTENT_TYPE, "image/jpeg")], file) });
+    let picture = |media_type: &'static str, file: &'static [u8]| {
+        get(move || async move { ([(CONTENT_TYPE, media_type)], file) })
+    };
     let form = || async { ([(CONTENT_TYPE, format!("multipart/form-data; boundary={BOUNDARY}"))], form()) };
-    Router::new().route(PHOTO_AT, jpeg(PHOTO)).route(ANNOTATED_AT, jpeg(ANNOTATED)).route(FORM_AT, get(form))
+    Router::new()
+        .route(PHOTO_AT, picture("image/jpeg", PHOTO))
+        .route(ANNOTATED_JPEG_AT, picture("image/jpeg", ANNOTATED_JPEG))
+        .route(ANNOTATED_PNG_AT, picture("image/png", ANNOTATED_PNG))
+        .route(FORM_AT, get(form))
 }
 
 /// A whole form, as a browser sends it.
@@ -65,8 +73,9 @@ pub(super) fn add(operation: &mut Operation) {
         let RefOr::T(content) = content else { continue };
         match media_type.as_str() {
             "application/json" => content.example = Some(answered(&id)),
-            "image/jpeg" => insert(content, "annotated", file("The photo with its boxes", ANNOTATED_AT)),
-            _ => {}
+            "image/jpeg" => insert(content, "annotated", file("The photo with its boxes", ANNOTATED_JPEG_AT)),
+            "image/png" => insert(content, "annotated", file("The photo with its boxes", ANNOTATED_PNG_AT)),
+            other => unreachable!("{id} has no example of its answer as {other}"),
         }
     }
 }

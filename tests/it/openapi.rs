@@ -44,6 +44,28 @@ fn every_operation_is_described_and_every_failure_is_a_problem() {
 }
 
 #[test]
+fn every_body_of_every_request_and_answer_has_an_example() {
+    let document = document();
+    let mut without = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let request = ("request".to_owned(), &operation["requestBody"]);
+            let answers =
+                operation["responses"].as_object().unwrap().iter().map(|(status, answer)| (status.clone(), answer));
+            for (place, body) in answers.chain([request]) {
+                for (media_type, content) in body["content"].as_object().into_iter().flatten() {
+                    let has_one = !content["example"].is_null() || !content["examples"].is_null();
+                    if !has_one {
+                        without.push(format!("{method} {path} {place} {media_type}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(without.is_empty(), "{}", without.join("\n"));
+}
+
+#[test]
 fn every_code_is_documented_somewhere() {
     let text = document().to_string();
     for code in Code::ALL {
@@ -91,15 +113,14 @@ async fn the_service_serves_the_document_and_accepts_its_examples() {
             let shown = if path.ends_with("batch") { &example["photos"][0]["answer"] } else { example };
             assert_eq!(form(shown), form(found), "POST {path} {media_type}");
         }
-        if answers["image/jpeg"].is_object() {
-            let (_, shown) = file(&spotter, &answers["image/jpeg"]).await;
+        for (media_type, content) in answers.as_object().unwrap().iter().filter(|(name, _)| name.starts_with("image/"))
+        {
+            let (declared, shown) = file(&spotter, content).await;
+            assert_eq!(&declared, media_type);
             let photo = spotter.get("/example.jpg").send().await.unwrap().bytes().await.unwrap();
-            let request = spotter.post(&path).header(ACCEPT, "image/jpeg").body(photo);
-            assert_eq!(
-                request.send().await.unwrap().bytes().await.unwrap(),
-                shown,
-                "the annotated example is the answer"
-            );
+            let answer = spotter.post(&path).header(ACCEPT, media_type).body(photo).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "POST {path} for {media_type}");
+            assert!(answer.bytes().await.unwrap() == shown, "the annotated {media_type} is not the answer");
         }
     }
 }
