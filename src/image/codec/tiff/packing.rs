@@ -25,16 +25,17 @@ pub(super) struct Fax {
 impl Packing {
     /// The bytes of so many rows; what a chunk holds beyond them is not read.
     pub(super) fn unpack(self, packed: &[u8], columns: u32, rows: u32, row_bytes: usize) -> Result<Vec<u8>, Broken> {
-        /// What `xz -9` asks for, in KiB. It becomes real memory only as it is filled, with no more than the rows.
+        /// What `xz -9` asks for, in KiB. It becomes memory only as it is filled, with no more than the rows.
         const MAX_DICTIONARY: u32 = 65 << 10;
+        /// Twice what `zstd -19` asks for. Nothing is handed out before it is full, however few rows there are.
+        const MAX_WINDOW: u64 = 16 << 20;
         let length = rows as usize * row_bytes;
         match self {
             Self::Fax(fax) => fax.unpack(packed, columns, rows, row_bytes),
             Self::Xz => exactly(length, XzReader::new_mem_limit(packed, false, MAX_DICTIONARY)),
             Self::Zstandard => {
-                // Windows beyond what the crate accepts by itself are refused.
-                let decoder = StreamingDecoder::new(packed).map_err(|error| Broken::reading(error.to_string()))?;
-                exactly(length, decoder)
+                let decoder = StreamingDecoder::new_with_max_window_size(packed, MAX_WINDOW);
+                exactly(length, decoder.map_err(|error| Broken::reading(error.to_string()))?)
             }
         }
     }
