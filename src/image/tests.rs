@@ -109,7 +109,8 @@ fn fewer_pixels_are_decoded_where_they_will_do_and_never_too_few() {
             assert_eq!(decoded.photo(), photo.photo(), "{name}");
             assert!(width >= least.width && height >= least.height, "{name}: {width} x {height} for {least}");
             if photo.format() == Format::Jpeg && photo.photo() == Size::new(48, 32) {
-                let half_would_do = width / 2 >= least.width && height / 2 >= least.height;
+                // With half of that to spare: see `reduction` in codec/jpeg.rs.
+                let half_would_do = width >= 3 * least.width && height >= 3 * least.height;
                 assert!(width == 6 || !half_would_do, "{name}: {width} x {height} for {least}");
             }
         }
@@ -129,13 +130,13 @@ fn a_reduced_photo_shows_the_same_at_the_same_places_however_it_is_turned() {
         let whole = photo.decode().unwrap();
         let corner = PixelBox { x_min: 10, y_min: 30, x_max: photo.photo().width, y_max: photo.photo().height };
         for view in [View::whole(photo.photo()), View::part(photo.photo(), corner).unwrap()] {
-            for side in [18, 25, 30, 60, 70] {
+            for side in [14, 25, 30, 50] {
                 let letterbox = Letterbox::inside(view, Size::new(side, side));
                 let reduced = photo.decode_at_least(letterbox.least()).unwrap();
                 let fitted = |photo: &Decoded| fit(Cow::Owned(photo.clone()), &letterbox, [0; 3]).into_owned();
                 assert!(reduced.pixels().size() != photo.photo(), "{side} is a reduced scale");
                 let (off, _) = difference(&fitted(&reduced), &fitted(&whole));
-                // A pixel further to the side is 203 / 18 = 11 levels off.
+                // A pixel further to the side is 203 / 50 = 4 levels off, and more at each smaller scale.
                 assert!(off <= 3, "orientation {orientation}, {view:?} onto {side}: {off} levels off");
             }
         }

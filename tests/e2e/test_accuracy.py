@@ -1,4 +1,5 @@
-"""How well spotter finds what is there: average precision against ONNX Runtime, and small objects with and without tiles.
+"""How well spotter finds what is there: average precision against ONNX Runtime and of photos that are decoded at a reduced
+scale against whole ones, and small objects with and without tiles.
 
 docs/ACCURACY.md holds the numbers and says how the labelled set is made. What is printed here is what stands there.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,7 @@ MAX_DIFFERENCE = 0.005
 
 
 def ask(gateway: Gateway, scene: Scene) -> list[Detection]:
-    found = gateway.detect(scene.jpeg, min_score=MIN_SCORE, max_detections=100)["detections"]
+    found = gateway.detect(scene.file, min_score=MIN_SCORE, max_detections=100)["detections"]
     edges = ("x_min", "y_min", "x_max", "y_max")
     return [(d["class_id"], d["score"], tuple(d["box"][edge] for edge in edges)) for d in found]
 
@@ -35,7 +37,7 @@ def test_average_precision_is_that_of_onnx_runtime(embedded: Gateway) -> None:
     reference = Reference(ONNX)
     with ThreadPoolExecutor(2) as pool:
         ours = list(pool.map(lambda scene: ask(embedded, scene), scenes))
-        theirs = list(pool.map(lambda scene: reference.detect(scene.jpeg, MIN_SCORE), scenes))
+        theirs = list(pool.map(lambda scene: reference.detect(scene.file, MIN_SCORE), scenes))
     ap, ap50 = average_precision(scenes, ours)
     expected, expected50 = average_precision(scenes, theirs)
     objects = sum(len(scene.objects) for scene in scenes)
@@ -46,17 +48,54 @@ def test_average_precision_is_that_of_onnx_runtime(embedded: Gateway) -> None:
     assert abs(ap50 - expected50) <= MAX_DIFFERENCE
 
 
+# Just wide enough to be decoded at 1/2, 1/4 and 1/8 for a model of 416 pixels, which is where a reduced scale shows least;
+# with how many scenes, because the larger ones take their time.
+REDUCED = {"1/2": (1300, 48), "1/4": (2600, 48), "1/8": (5000, 24)}
+
+
+@pytest.fixture(scope="module")
+def large_files(spotter_binary: Path) -> Iterator[Gateway]:
+    with Gateway(spotter_binary, "--max-image-bytes", "100000000", logs=LOGS) as running:
+        yield running
+
+
+@pytest.mark.timeout(900)
+def test_a_reduced_scale_loses_no_precision(large_files: Gateway) -> None:
+    """The same photos as JPEG, and as BMP of all of their pixels, which nothing decodes at a reduced scale."""
+    scenes, reduced, whole = [], [], []
+    for scale, (width, count) in REDUCED.items():
+        photos = labelled.scenes(count, (width, width * 3 // 4))
+        with ThreadPoolExecutor(2) as pool:
+            as_jpeg = list(pool.map(lambda scene: ask(large_files, scene), photos))
+            as_bmp = list(pool.map(lambda scene: ask(large_files, replace(scene, file=bitmap(scene))), photos))
+        at_scale, full = average_precision(photos, as_jpeg), average_precision(photos, as_bmp)
+        print(f"\n{count} scenes of {width} pixels, decoded at {scale}: AP {at_scale[0]:.4f}, whole {full[0]:.4f}", end="")
+        scenes, reduced, whole = scenes + photos, reduced + as_jpeg, whole + as_bmp
+    (ap, _), (expected, _) = average_precision(scenes, reduced), average_precision(scenes, whole)
+    print(f"\nall: AP {ap:.4f}, whole {expected:.4f}")
+    assert 0.2 < expected < 0.8
+    assert reduced != whole, "the files are not decoded alike"
+    assert abs(ap - expected) <= MAX_DIFFERENCE
+
+
+def bitmap(scene: Scene) -> bytes:
+    """The upright photo's own pixels."""
+    file = io.BytesIO()
+    ImageOps.exif_transpose(Image.open(io.BytesIO(scene.file))).save(file, "BMP")
+    return file.getvalue()
+
+
 def test_the_measure_sees_a_mistake_in_preparing_the_photo() -> None:
     """Red for blue, which costs an ordinary set a few hundredths, must be far beyond the difference allowed."""
     scenes = labelled.scenes(32)
     reference = Reference(ONNX)
-    right = average_precision(scenes, [reference.detect(scene.jpeg, MIN_SCORE) for scene in scenes])
+    right = average_precision(scenes, [reference.detect(scene.file, MIN_SCORE) for scene in scenes])
     swapped = average_precision(scenes, [reference.detect(swap_red_and_blue(scene), MIN_SCORE) for scene in scenes])
     assert abs(right[0] - swapped[0]) > 2 * MAX_DIFFERENCE, (right, swapped)
 
 
 def swap_red_and_blue(scene: Scene) -> bytes:
-    photo = ImageOps.exif_transpose(Image.open(io.BytesIO(scene.jpeg)))
+    photo = ImageOps.exif_transpose(Image.open(io.BytesIO(scene.file)))
     file = io.BytesIO()
     Image.merge("RGB", photo.split()[::-1]).save(file, "JPEG", quality=98, subsampling=0)
     return file.getvalue()
@@ -70,7 +109,7 @@ def recall(gateway: Gateway, scenes: list[Scene], **options: object) -> float:
     total = 0.0
     for scene in scenes:
         wanted = tuple(o for o in scene.objects if o.label in SMALL)
-        found = gateway.detect(scene.jpeg, classes=",".join(SMALL), max_detections=300, **options)["detections"]
+        found = gateway.detect(scene.file, classes=",".join(SMALL), max_detections=300, **options)["detections"]
         edges = ("x_min", "y_min", "x_max", "y_max")
         total += labelled.recall(wanted, [(d["label"], tuple(d["box"][edge] for edge in edges)) for d in found])
     return total / len(scenes)

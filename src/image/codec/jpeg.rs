@@ -153,10 +153,19 @@ fn decode(bytes: &[u8], scale: Scale) -> Result<Pixels, Broken> {
     Ok(Pixels { layout, data, reduced })
 }
 
+/// How many times longer than needed a side must be after reduction, in halves.
+///
+/// A reduced photo has its chroma at half of its own size, as most cameras store it, and a block's highest frequencies cut
+/// off. Barely longer than the canvas, that moves boxes: docs/ACCURACY.md has the figures from which this one is taken.
+const MARGIN_HALVES: u32 = 3;
+
 /// How many pixels in a row and in a column may become one: what the inverse cosine transform leaves out for free.
 fn reduction(Scale { stored, least }: Scale) -> u32 {
-    let will_do = |reduced: &u32| stored.width >= least.width * reduced && stored.height >= least.height * reduced;
-    [8, 4, 2].into_iter().find(will_do).unwrap_or(1)
+    let will_do = |length: u32, least: u32, reduced: u32| 2 * length >= MARGIN_HALVES * least * reduced;
+    let is_enough = |reduced: &u32| {
+        will_do(stored.width, least.width, *reduced) && will_do(stored.height, least.height, *reduced)
+    };
+    [8, 4, 2].into_iter().find(is_enough).unwrap_or(1)
 }
 
 /// Has the decoder decode at a reduced scale.

@@ -8,7 +8,7 @@ random by a fixed seed: the same scenes on every machine.
 
     from support import labelled
     for scene in labelled.scenes():
-        scene.jpeg, scene.objects      # objects: label and x1 y1 x2 y2 in the upright scene's pixels
+        scene.file, scene.objects      # objects: label and x1 y1 x2 y2 in the upright scene's pixels
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Labelled:
 @dataclass(frozen=True)
 class Scene:
     name: str
-    jpeg: bytes
+    file: bytes
     size: tuple[int, int]
     """Width and height as a person sees it."""
     objects: tuple[Labelled, ...]
