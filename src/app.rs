@@ -13,7 +13,7 @@ use crate::access::key_files;
 use crate::access::keys::Keys;
 use crate::access::rate::Limiter;
 use crate::admission::Admission;
-use crate::backend::embedded::{Embedded, LoadError};
+use crate::backend::embedded::{Embedded, Engine, LibraryError, LoadError, OnnxRuntime};
 use crate::backend::serving::{self, Address, Serving};
 use crate::backend::{Backend, Call};
 use crate::background::Background;
@@ -48,6 +48,15 @@ pub enum StartError {
     /// The built-in detector cannot be loaded.
     #[error("the built-in detector cannot be loaded")]
     BuiltIn(#[source] LoadError),
+    /// The engine cannot be used.
+    #[error("--onnx-runtime {}", .path.display())]
+    OnnxRuntime {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LibraryError,
+    },
     /// The keys cannot be used.
     #[error("--api-keys")]
     Keys(#[source] key_files::LoadError),
@@ -138,12 +147,15 @@ pub fn catalog(settings: &Settings, workers: &Workers) -> Result<Catalog, StartE
     // Models at the same addresses share their connections.
     let mut pools: Vec<(Vec<Address>, Arc<dyn Backend>)> = Vec::new();
     let mut models = Vec::new();
+    let engine = engine(settings)?;
     for model in settings.models() {
         let backend: Arc<dyn Backend> = match &model.runs {
-            Runs::Embedded(None) => Arc::new(Embedded::nanodet_g(workers.clone()).map_err(StartError::BuiltIn)?),
+            Runs::Embedded(None) => {
+                Arc::new(Embedded::nanodet_g(&engine, workers.clone()).map_err(StartError::BuiltIn)?)
+            }
             Runs::Embedded(Some(path)) => {
                 let wrong = |source| StartError::ModelFile { path: path.clone(), source };
-                Arc::new(Embedded::from_file(path, workers.clone()).map_err(wrong)?)
+                Arc::new(Embedded::from_file(path, &engine, workers.clone()).map_err(wrong)?)
             }
             Runs::Serving { addresses, .. } => {
                 let serving = settings.serving(addresses);
@@ -161,6 +173,13 @@ pub fn catalog(settings: &Settings, workers: &Workers) -> Result<Catalog, StartE
         models.push(Model::new(profile(settings, &model)?, backend));
     }
     Ok(Catalog::new(models))
+}
+
+/// What runs the models of this process.
+fn engine(settings: &Settings) -> Result<Engine, StartError> {
+    let Some(path) = &settings.onnx_runtime else { return Ok(Engine::Rten) };
+    let wrong = |source| StartError::OnnxRuntime { path: path.clone(), source };
+    Ok(Engine::OnnxRuntime(OnnxRuntime::open(path).map_err(wrong)?))
 }
 
 /// What the settings say of a model.

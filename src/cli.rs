@@ -125,6 +125,7 @@ pub fn run() -> ExitCode {
             match error {
                 StartError::Labels(_)
                 | StartError::ModelFile { .. }
+                | StartError::OnnxRuntime { .. }
                 | StartError::Keys(_)
                 | StartError::ServingTls(_)
                 | StartError::OpenToAll { .. }

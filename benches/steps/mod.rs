@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use spotter::backend::embedded::Embedded;
+use spotter::backend::embedded::{Embedded, Engine};
 use spotter::backend::serving::proto::tensorflow::serving::PredictRequest;
 use spotter::backend::serving::proto::tensorflow::tensor_shape_proto::Dim;
 use spotter::backend::serving::proto::tensorflow::{DataType, TensorProto, TensorShapeProto};
@@ -41,7 +41,7 @@ fn photo() -> Bytes {
 pub(crate) fn all() -> Vec<Step> {
     let photo = Encoded::inspect(photo(), &LIMITS).expect("a photo");
     let bytes = photo.untouched().expect("an upright JPEG").clone();
-    let embedded = Embedded::nanodet_g(Workers::new(1)).expect("the built-in detector");
+    let embedded = Embedded::nanodet_g(&Engine::Rten, Workers::new(1)).expect("the built-in detector");
     let call = Call { deadline: Deadline::after(Duration::from_secs(60)), request_id: RequestId::generate() };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let target = Target { model: embedded.name().to_owned(), version: VersionChoice::Latest };

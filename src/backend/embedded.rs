@@ -1,13 +1,17 @@
-//! The detector in this process: an ONNX file, run by rten.
+//! The detector in this process: an ONNX file, run by one of two engines.
 
+mod onnx_runtime;
+mod rten;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use rten::{DataType, Dimension, NodeId, RunOptions, ThreadPool, Value, ValueType};
-use rten_tensor::Layout;
 
+pub use self::onnx_runtime::{LibraryError, OnnxRuntime};
+use self::rten::Rten;
 use crate::backend::{Backend, Call, Predict, Prediction, Target};
 use crate::fault::{Code, Fault};
 use crate::model::adapter::Outputs;
@@ -42,22 +46,55 @@ pub enum LoadError {
     Run(String),
 }
 
+impl LoadError {
+    fn strange_type(input: &str) -> Self {
+        Self::Run(format!("input '{input}' is of a strange type"))
+    }
+}
+
+/// What runs the models of this process.
+#[derive(Clone, Default)]
+pub enum Engine {
+    /// The one in the binary.
+    #[default]
+    Rten,
+    /// The operator's library.
+    OnnxRuntime(OnnxRuntime),
+}
+
+impl Engine {
+    /// Loads an ONNX file.
+    fn load(&self, file: Cow<'static, [u8]>) -> Result<Arc<dyn Graph>, LoadError> {
+        Ok(match self {
+            Self::Rten => Arc::new(Rten::load(file)?),
+            Self::OnnxRuntime(runtime) => Arc::new(runtime.load(file)?),
+        })
+    }
+}
+
+/// An ONNX file that an engine has loaded. A run keeps one core busy, so it belongs on a worker.
+trait Graph: Send + Sync {
+    /// What it takes.
+    fn inputs(&self) -> Result<BTreeMap<String, TensorSpec>, LoadError>;
+
+    /// The names of what it answers.
+    fn outputs(&self) -> Vec<String>;
+
+    /// Answers the outputs that are wanted.
+    fn run(&self, inputs: Vec<(String, Tensor)>, wanted: &[String]) -> Result<Outputs, Fault>;
+}
+
+/// A run that an engine gave up.
+fn failed(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Fault {
+    Fault::new(Code::ModelContract, "The embedded model could not be run on this input.").caused_by(cause)
+}
+
 /// A model held in memory, its weights shared by all requests.
 pub struct Embedded {
     name: String,
-    engine: Arc<Engine>,
+    graph: Arc<dyn Graph>,
     signature: Signature,
     workers: Workers,
-}
-
-/// The loaded graph and the threads it may use.
-struct Engine {
-    model: rten::Model,
-    inputs: BTreeMap<String, NodeId>,
-    outputs: BTreeMap<String, NodeId>,
-    /// One single-threaded pool per worker: these nets gain nothing from a second thread, and rten's shared pool would
-    /// let one request's wait run another request's work.
-    threads: Mutex<Vec<Arc<ThreadPool>>>,
 }
 
 impl Embedded {
@@ -65,33 +102,23 @@ impl Embedded {
     ///
     /// # Errors
     /// None that a released binary can meet; the first run checks it.
-    pub fn nanodet_g(workers: Workers) -> Result<Self, LoadError> {
-        let model = rten::Model::load_static_slice(NANODET_G).map_err(|error| LoadError::Load(error.into()))?;
-        Self::new(NANODET_G_NAME.to_owned(), model, workers)
+    pub fn nanodet_g(engine: &Engine, workers: Workers) -> Result<Self, LoadError> {
+        Self::new(NANODET_G_NAME.to_owned(), engine, NANODET_G.into(), workers)
     }
 
     /// A detector from an ONNX file, named after the file.
     ///
     /// # Errors
     /// When the file cannot be read, loaded, or run once on zeros.
-    pub fn from_file(path: &Path, workers: Workers) -> Result<Self, LoadError> {
-        let model = rten::Model::load(std::fs::read(path)?).map_err(|error| LoadError::Load(error.into()))?;
+    pub fn from_file(path: &Path, engine: &Engine, workers: Workers) -> Result<Self, LoadError> {
         let name = path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned());
-        Self::new(name, model, workers)
+        Self::new(name, engine, std::fs::read(path)?.into(), workers)
     }
 
-    fn new(name: String, model: rten::Model, workers: Workers) -> Result<Self, LoadError> {
-        let named = |ids: &[NodeId]| {
-            let name = |&id: &NodeId| Some((model.node_info(id)?.name()?.to_owned(), id));
-            ids.iter().map(name).collect::<Option<BTreeMap<_, _>>>()
-        };
-        let unnamed = || LoadError::Run("an input or output has no name".to_owned());
-        let inputs = named(model.input_ids()).ok_or_else(unnamed)?;
-        let outputs = named(model.output_ids()).ok_or_else(unnamed)?;
-        let threads = (0..workers.count()).map(|_| Arc::new(ThreadPool::with_num_threads(1))).collect();
-        let engine = Engine { model, inputs, outputs, threads: Mutex::new(threads) };
-        let signature = engine.signature()?;
-        Ok(Self { name, engine: Arc::new(engine), signature, workers })
+    fn new(name: String, engine: &Engine, file: Cow<'static, [u8]>, workers: Workers) -> Result<Self, LoadError> {
+        let graph = engine.load(file)?;
+        let signature = signature(&*graph)?;
+        Ok(Self { name, graph, signature, workers })
     }
 
     /// The name it is served under.
@@ -112,90 +139,27 @@ impl Embedded {
     }
 }
 
-impl Engine {
-    /// What the model takes and answers. Output shapes that the file does not declare are taken from a run on zeros,
-    /// which warms the engine up as well.
-    fn signature(&self) -> Result<Signature, LoadError> {
-        let mut inputs = BTreeMap::new();
-        for (name, &id) in &self.inputs {
-            let info = self.model.node_info(id).expect("the id is the model's own");
-            let dtype =
-                dtype(info.dtype()).ok_or_else(|| LoadError::Run(format!("input '{name}' is of a strange type")))?;
-            let axis = |axis: &Dimension| match axis {
-                Dimension::Fixed(side) => Some(*side),
-                Dimension::Symbolic(_) => None,
-            };
-            let axes = info.shape().map(|axes| axes.iter().map(axis).collect());
-            inputs.insert(name.clone(), TensorSpec { dtype, axes });
-        }
-        let zeros = inputs.iter().map(|(name, spec)| {
-            let shape = spec.axes.iter().flatten().map(|axis| axis.unwrap_or(1)).collect::<Vec<_>>();
-            let room = crate::tensor::room(&shape).filter(|_| spec.dtype == DType::F32 && !shape.is_empty());
-            let room = room.ok_or_else(|| {
-                LoadError::Run(format!("input '{name}' is {spec}; float32 with a known rank is needed"))
-            })?;
-            Ok((name.clone(), Tensor::new(shape, Values::F32(vec![0.0; room])).expect("as much as there is room")))
-        });
-        let zeros = zeros.collect::<Result<Vec<_>, LoadError>>()?;
-        let wanted: Vec<_> = self.outputs.keys().cloned().collect();
-        let answer = self
-            .run(zeros, &wanted)
-            .map_err(|fault| LoadError::Run(fault.cause_chain().unwrap_or_else(|| fault.detail().to_owned())))?;
-        let spec = |tensor: &Tensor| TensorSpec {
-            dtype: DType::F32,
-            axes: Some(tensor.shape().iter().copied().map(Some).collect()),
-        };
-        let outputs = answer.iter().map(|(key, tensor)| (key.to_owned(), spec(tensor))).collect();
-        Ok(Signature { name: SIGNATURE.to_owned(), inputs, outputs })
-    }
-
-    fn run(&self, inputs: Vec<(String, Tensor)>, wanted: &[String]) -> Result<Outputs, Fault> {
-        let mut values = Vec::with_capacity(inputs.len());
-        for (key, tensor) in inputs {
-            let id = *self.inputs.get(&key).ok_or_else(|| Fault::internal(format!("no input '{key}'")))?;
-            let shape = tensor.shape().to_vec();
-            let Values::F32(numbers) = tensor.into_values() else {
-                return Err(Fault::internal("the embedded engine takes float32"));
-            };
-            values.push((id, Value::from_shape(&shape, numbers).map_err(Fault::internal)?.into()));
-        }
-        let id =
-            |key: &String| self.outputs.get(key).copied().ok_or_else(|| Fault::internal(format!("no output '{key}'")));
-        let ids = wanted.iter().map(id).collect::<Result<Vec<_>, _>>()?;
-
-        let thread = self.threads().pop().unwrap_or_else(|| Arc::new(ThreadPool::with_num_threads(1)));
-        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&thread)));
-        let answer = self.model.run(values, &ids, Some(options));
-        self.threads().push(thread);
-
-        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| {
-            Fault::new(Code::ModelContract, "The embedded model could not be run on this input.").caused_by(cause)
-        };
-        let answer = answer.map_err(|error| failed(error.into()))?;
-        let tensors = wanted.iter().zip(answer).map(|(key, value)| {
-            let tensor: rten_tensor::Tensor<f32> =
-                value.try_into().map_err(|error: rten::TryFromValueError| failed(error.into()))?;
-            let shape = tensor.shape().to_vec();
-            let tensor = Tensor::new(shape, Values::F32(tensor.into_data())).map_err(|error| failed(error.into()))?;
-            Ok((key.clone(), tensor))
-        });
-        tensors.collect()
-    }
-
-    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<Arc<ThreadPool>>> {
-        // A poisoned lock guards a list of idle threads; the list is whole whatever panicked.
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn dtype(value: Option<ValueType>) -> Option<DType> {
-    match value {
-        None | Some(ValueType::Tensor(DataType::Float)) => Some(DType::F32),
-        Some(ValueType::Tensor(DataType::Int32)) => Some(DType::I32),
-        Some(ValueType::Tensor(DataType::UInt8)) => Some(DType::U8),
-        Some(ValueType::Tensor(DataType::Int8)) => Some(DType::I8),
-        Some(_) => None,
-    }
+/// What the model takes and answers. Output shapes that the file does not declare are taken from a run on zeros, which warms
+/// the engine up as well.
+fn signature(graph: &dyn Graph) -> Result<Signature, LoadError> {
+    let inputs = graph.inputs()?;
+    let zeros = inputs.iter().map(|(name, spec)| {
+        let shape = spec.axes.iter().flatten().map(|axis| axis.unwrap_or(1)).collect::<Vec<_>>();
+        let room = crate::tensor::room(&shape).filter(|_| spec.dtype == DType::F32 && !shape.is_empty());
+        let room = room
+            .ok_or_else(|| LoadError::Run(format!("input '{name}' is {spec}; float32 with a known rank is needed")))?;
+        Ok((name.clone(), Tensor::new(shape, Values::F32(vec![0.0; room])).expect("as much as there is room")))
+    });
+    let zeros = zeros.collect::<Result<Vec<_>, LoadError>>()?;
+    let answer = graph
+        .run(zeros, &graph.outputs())
+        .map_err(|fault| LoadError::Run(fault.cause_chain().unwrap_or_else(|| fault.detail().to_owned())))?;
+    let spec = |tensor: &Tensor| TensorSpec {
+        dtype: DType::F32,
+        axes: Some(tensor.shape().iter().copied().map(Some).collect()),
+    };
+    let outputs = answer.iter().map(|(key, tensor)| (key.to_owned(), spec(tensor))).collect();
+    Ok(Signature { name: SIGNATURE.to_owned(), inputs, outputs })
 }
 
 #[async_trait]
@@ -219,8 +183,8 @@ impl Backend for Embedded {
 
     async fn predict(&self, predict: Predict, call: &Call) -> Result<Prediction, Fault> {
         self.check(&predict.target)?;
-        let engine = Arc::clone(&self.engine);
-        let job = move || engine.run(vec![predict.input], &predict.outputs);
+        let graph = Arc::clone(&self.graph);
+        let job = move || graph.run(vec![predict.input], &predict.outputs);
         Ok(Prediction { version: VERSION, outputs: self.workers.run(call.deadline, job).await? })
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spotter::backend::embedded::Embedded;
+use spotter::backend::embedded::{Embedded, Engine};
 use spotter::backend::serving::Serving;
 use spotter::backend::serving::proto::tensorflow::serving::{PredictRequest, PredictResponse};
 use spotter::backend::serving::proto::tensorflow::{
@@ -86,7 +86,7 @@ fn predict(signature: &Signature, target: Target, outputs: Vec<String>) -> Predi
 
 #[tokio::test]
 async fn both_backends_keep_the_same_promises_and_see_the_same() {
-    let embedded = Arc::new(Embedded::nanodet_g(Workers::new(2)).unwrap());
+    let embedded = Arc::new(Embedded::nanodet_g(&Engine::Rten, Workers::new(2)).unwrap());
     let here = keeps_its_promises(&*embedded, "nanodet-g", 1).await;
 
     let server = ScriptedServing::start(script(Arc::clone(&embedded)).await).await;

@@ -113,6 +113,8 @@ fn wrong_usage_says_what_is_right_and_exits_64() {
         (&["--labels", "missing.txt"], "missing.txt"),
         (&["--model-file", "chelsea.png"], "chelsea.png"),
         (&["--model-file", "missing.onnx"], "missing.onnx"),
+        (&["--onnx-runtime", "missing.so"], "missing.so: cannot read the file"),
+        (&["--onnx-runtime", "chelsea.png"], "chelsea.png: not a library of ONNX Runtime 1.17 or newer"),
         (&["--model", "a b"], "a model's name has"),
         (&["--listen", "0.0.0.0:0"], "--allow-anonymous"),
         (&["--listen", "[::]:0"], "--api-keys FILE"),

@@ -162,9 +162,8 @@ const MARGIN_HALVES: u32 = 3;
 /// How many pixels in a row and in a column may become one: what the inverse cosine transform leaves out for free.
 fn reduction(Scale { stored, least }: Scale) -> u32 {
     let will_do = |length: u32, least: u32, reduced: u32| 2 * length >= MARGIN_HALVES * least * reduced;
-    let is_enough = |reduced: &u32| {
-        will_do(stored.width, least.width, *reduced) && will_do(stored.height, least.height, *reduced)
-    };
+    let is_enough =
+        |reduced: &u32| will_do(stored.width, least.width, *reduced) && will_do(stored.height, least.height, *reduced);
     [8, 4, 2].into_iter().find(is_enough).unwrap_or(1)
 }
 
