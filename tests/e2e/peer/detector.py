@@ -51,6 +51,10 @@ class Detector:
         normalised = boxes / ratio / tf.tile(extent, [2])
         return _as_detections(tf.clip_by_value(normalised, 0.0, 1.0), scores)
 
+    def raw(self, planes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the network itself gives for BGR planes [1, 3, EDGE, EDGE], normalised."""
+        return self._graph(planes)
+
     def rows(self, canvas: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """One row a cell from an RGB canvas [EDGE, EDGE, 3] of 0..255.
 
@@ -58,7 +62,7 @@ class Detector:
         """
         normalised = (tf.reverse(tf.ensure_shape(canvas, [EDGE, EDGE, 3]), [-1]) - MEAN_BGR) / STD_BGR
         planes = tf.transpose(normalised, [2, 0, 1])[tf.newaxis]
-        by_rows = {(int(t.shape[1]), int(t.shape[2])): t for t in self._graph(planes).values()}
+        by_rows = {(int(t.shape[1]), int(t.shape[2])): t for t in self.raw(planes).values()}
         boxes, scores = [], []
         for stride in STRIDES:
             cells = (EDGE // stride) ** 2
