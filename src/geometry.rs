@@ -312,43 +312,75 @@ mod tests {
         assert!(rect(0.0, 0.0).iou(&rect(0.0, 0.0)).abs() < 1e-6, "no division by zero");
     }
 
+    /// Sides of which small, usual and extreme ones are as likely.
+    fn side(longest: u32) -> impl Strategy<Value = u32> {
+        prop_oneof![1..=8u32, 1..=2_000u32, 1..=longest]
+    }
+
     proptest! {
+        /// Sides of a photo up to 2^20, and of a canvas up to four times the other. Beyond, an `f32` on the canvas no longer
+        /// tells two pixels of the photo apart.
         #[test]
         fn there_and_back_within_half_a_pixel(
-            width in 1u32..20_000, height in 1u32..20_000, side in 16u32..2_000,
-            (from_x, to_x) in (0.0f32..1.0, 0.0f32..1.0), (from_y, to_y) in (0.0f32..1.0, 0.0f32..1.0),
-            left in 0.0f32..1.0, top in 0.0f32..1.0,
+            (width, height) in (side(1 << 20), side(1 << 20)), across in side(8_192), aspect in 0.25f32..4.0,
+            (from_x, to_x) in (0.0f64..1.0, 0.0f64..1.0), (from_y, to_y) in (0.0f64..1.0, 0.0f64..1.0),
+            (left, right) in (0.0f64..1.0, 0.0f64..1.0), (top, bottom) in (0.0f64..1.0, 0.0f64..1.0),
         ) {
             let photo = Size::new(width, height);
-            let span = |a: f32, b: f32, length: u32| {
-                let first = (a.min(b) * length as f32) as u32;
-                (first, ((a.max(b) * length as f32) as u32).max(first + 1))
+            let span = |a: f64, b: f64, length: u32| {
+                let first = (a.min(b) * f64::from(length)) as u32;
+                (first, ((a.max(b) * f64::from(length)) as u32).max(first + 1))
             };
             let ((x_min, x_max), (y_min, y_max)) = (span(from_x, to_x, width), span(from_y, to_y, height));
             let part = View::part(photo, PixelBox { x_min, y_min, x_max, y_max }).expect("inside");
             for view in [View::whole(photo), part] {
                 let window = view.window;
-                let canvas = Size::new(side, side);
+                let canvas = Size::new(across, ((across as f32 * aspect) as u32).clamp(1, 8_192));
                 for letterbox in [
                     Letterbox::inside(view, canvas),
                     Letterbox::centred(view, canvas),
                     Letterbox::stretched(view, canvas),
-                    Letterbox::shrunk(view, side),
+                    Letterbox::shrunk(view, across),
                 ] {
+                    let at = |first: u32, length: u32, part: f64| (f64::from(first) + f64::from(length) * part) as f32;
+                    let Size { width, height } = window.size();
                     let rect = Rect::<Photo>::new(
-                        window.x_min as f32 + left * window.size().width as f32,
-                        window.y_min as f32 + top * window.size().height as f32,
-                        window.x_max as f32,
-                        window.y_max as f32,
+                        at(window.x_min, width, left.min(right)),
+                        at(window.y_min, height, top.min(bottom)),
+                        at(window.x_min, width, left.max(right)),
+                        at(window.y_min, height, top.max(bottom)),
                     );
                     let there = letterbox.forward(&rect);
-                    prop_assert!(there.x_max <= letterbox.canvas.width as f32 + 0.01);
-                    prop_assert!(there.y_max <= letterbox.canvas.height as f32 + 0.01);
+                    let (x, y) = letterbox.place;
+                    let Size { width, height } = letterbox.content;
+                    for (edge, place, length) in [(there.x_min, x, width), (there.x_max, x, width),
+                                                  (there.y_min, y, height), (there.y_max, y, height)] {
+                        let (first, last) = (place as f32 - 0.5, (place + length) as f32 + 0.5);
+                        prop_assert!((first..last).contains(&edge), "{edge} is beside {place} and {length} more: {letterbox:?}");
+                    }
                     let back = letterbox.inverse(&there);
                     for (found, sent) in [(back.x_min, rect.x_min), (back.y_min, rect.y_min),
                                           (back.x_max, rect.x_max), (back.y_max, rect.y_max)] {
-                        prop_assert!((found - sent).abs() < 0.5, "{found} for {sent}");
+                        prop_assert!((found - sent).abs() < 0.5, "{found} for {sent}: {letterbox:?}");
                     }
+                }
+            }
+        }
+
+        #[test]
+        fn what_lies_on_the_canvas_comes_from_the_photo_within_half_a_pixel_of_the_canvas(
+            (width, height) in (side(65_535), side(65_535)), (across, down) in (side(8_192), side(8_192)),
+            (x, y) in (0.0f32..1.0, 0.0f32..1.0),
+        ) {
+            let (view, canvas) = (View::whole(Size::new(width, height)), Size::new(across, down));
+            for letterbox in [Letterbox::inside(view, canvas), Letterbox::centred(view, canvas), Letterbox::stretched(view, canvas)] {
+                let (left, top) = (letterbox.place.0 as f32, letterbox.place.1 as f32);
+                let Size { width, height } = letterbox.content;
+                let rect = Rect::<Canvas>::new(left + x * width as f32, top + y * height as f32, left + width as f32, top + height as f32);
+                let again = letterbox.forward(&letterbox.inverse(&rect));
+                for (found, sent) in [(again.x_min, rect.x_min), (again.y_min, rect.y_min),
+                                      (again.x_max, rect.x_max), (again.y_max, rect.y_max)] {
+                    prop_assert!((found - sent).abs() < 0.5, "{found} for {sent}: {letterbox:?}");
                 }
             }
         }

@@ -121,6 +121,22 @@ mod tests {
         }
     }
 
+    /// Where the stored pixel (column, row) lies in the upright picture: the same table from the other side.
+    fn upright_at(exif: u8, stored: Size, column: u32, row: u32) -> (u32, u32) {
+        let (right, bottom) = (stored.width - 1, stored.height - 1);
+        match exif {
+            1 => (column, row),
+            2 => (right - column, row),
+            3 => (right - column, bottom - row),
+            4 => (column, bottom - row),
+            5 => (row, column),
+            6 => (bottom - row, column),
+            7 => (bottom - row, right - column),
+            8 => (row, right - column),
+            other => panic!("EXIF has no orientation {other}"),
+        }
+    }
+
     proptest! {
         #[test]
         fn all_eight_agree_with_the_exif_table(
@@ -146,6 +162,34 @@ mod tests {
                         photo.pixels()[(from_y * width + from_x) as usize]
                     );
                 }
+            }
+        }
+
+        /// The pixels of a reduced decode lie where those of the whole one would: the upright pixel of each stored pixel,
+        /// in pixels of the photo.
+        #[test]
+        fn reduced_pixels_lie_where_they_were_in_the_photo(
+            exif in 1u8..=8, width in 1u32..300, height in 1u32..300, eighths in 0u32..4,
+            (x, y) in (0.0f64..1.0, 0.0f64..1.0),
+        ) {
+            let (stored, reduced) = (Size::new(width, height), 1 << eighths);
+            let orientation = Orientation::from_exif(exif).unwrap();
+            let small = Size::new(width.div_ceil(reduced), height.div_ceil(reduced));
+            let (photo, upright) = (size(stored, orientation), size(small, orientation));
+            let extent = extent(stored, reduced, orientation);
+            // An upright reduced pixel, the stored pixels of which it is made, and where their upper left lies in the photo.
+            let (at_x, at_y) = ((x * f64::from(upright.width)) as u32, (y * f64::from(upright.height)) as u32);
+            let (column, row) = stored_at(exif, small, at_x, at_y);
+            let columns = (column * reduced)..((column + 1) * reduced).min(width);
+            let rows = (row * reduced)..((row + 1) * reduced).min(height);
+            for (column, row) in columns.flat_map(|column| rows.clone().map(move |row| (column, row))) {
+                let (photo_x, photo_y) = upright_at(exif, stored, column, row);
+                let on = |place: u32, length: u32, first: f64, span: f64| {
+                    first + (f64::from(place) + 0.5) / f64::from(length) * span
+                };
+                let found_x = on(photo_x, photo.width, extent.left, extent.width);
+                let found_y = on(photo_y, photo.height, extent.top, extent.height);
+                prop_assert_eq!((found_x.floor(), found_y.floor()), (f64::from(at_x), f64::from(at_y)));
             }
         }
     }

@@ -62,17 +62,46 @@ mod tests {
         assert_eq!(suppress_among(boxes, 0.6, Among::EachClass).len(), 2);
     }
 
+    /// Boxes that overlap, tie and repeat, some of them empty; twice, the second time in another order.
+    fn boxes() -> impl Strategy<Value = (Vec<Candidate>, Vec<Candidate>)> {
+        let one = (0usize..3, 0u8..5, 0u8..40, 0u8..40, 0u8..12, 0u8..12);
+        let candidate = one.prop_map(|(class, score, x, y, width, height)| {
+            let [x, y, width, height] = [x, y, width, height].map(f32::from);
+            let rect = Rect::new(x, y, x + width, y + height);
+            Candidate { class: Class::Index(class), score: f32::from(score) / 5.0, rect }
+        });
+        prop::collection::vec(candidate, 0..60).prop_flat_map(|boxes| (Just(boxes.clone()), Just(boxes).prop_shuffle()))
+    }
+
+    fn among() -> impl Strategy<Value = Among> {
+        prop_oneof![Just(Among::EachClass), Just(Among::AllClasses)]
+    }
+
     proptest! {
         #[test]
         fn it_is_idempotent_and_does_not_care_about_order(
-            boxes in prop::collection::vec((0usize..3, 0u8..5, 0u8..40), 0..40),
+            (boxes, shuffled) in boxes(), iou in 0.0f32..=1.0, among in among(),
         ) {
-            let boxes: Vec<_> = boxes.into_iter()
-                .map(|(class, score, x)| candidate(class, f32::from(score) / 5.0, f32::from(x))).collect();
-            let once = suppress(boxes.clone(), 0.5);
-            prop_assert_eq!(&suppress(once.clone(), 0.5), &once);
-            let reversed = boxes.into_iter().rev().collect();
-            prop_assert_eq!(&suppress(reversed, 0.5), &once);
+            let once = suppress_among(boxes, iou, among);
+            prop_assert_eq!(&suppress_among(once.clone(), iou, among), &once);
+            prop_assert_eq!(&suppress_among(shuffled, iou, among), &once);
+        }
+
+        #[test]
+        fn what_stays_is_apart_and_what_goes_has_a_better_one_over_it(
+            (boxes, _) in boxes(), iou in 0.0f32..=1.0, among in among(),
+        ) {
+            let kept = suppress_among(boxes.clone(), iou, among);
+            let over = |better: &Candidate, other: &Candidate| {
+                (among == Among::AllClasses || better.class == other.class) && better.rect.iou(&other.rect) > iou
+            };
+            for (at, one) in kept.iter().enumerate() {
+                prop_assert!(!kept[..at].iter().any(|better| over(better, one)), "{one:?} stays under another");
+            }
+            for gone in boxes.iter().filter(|one| !kept.contains(one)) {
+                let better = kept.iter().filter(|better| better.best_first(gone).is_le());
+                prop_assert!(better.into_iter().any(|better| over(better, gone)), "{gone:?} is gone for nothing");
+            }
         }
     }
 }

@@ -291,15 +291,83 @@ mod tests {
         assert!(message.tensor_content.is_empty());
     }
 
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|value| value.to_bits()).collect()
+    }
+
+    /// Shapes of up to four axes, some of them empty.
+    fn shape() -> impl Strategy<Value = Vec<usize>> {
+        prop::collection::vec(0usize..6, 0..=4)
+    }
+
+    /// The same values as raw bytes and in the typed field of their dtype, and as `f32`.
+    macro_rules! both_forms {
+        ($test:ident, $dtype:expr, $field:ident, $value:ty, $stored:ty, $number:expr, $wire:expr) => {
+            proptest! {
+                #[test]
+                fn $test(values in prop::collection::vec(any::<$value>(), 0..50)) {
+                    let shape = message($dtype, &[values.len() as i64]);
+                    let raw = TensorProto {
+                        tensor_content: values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into(),
+                        ..shape.clone()
+                    };
+                    let wire: fn(&$value) -> $stored = $wire;
+                    let typed = TensorProto { $field: values.iter().map(wire).collect(), ..shape };
+                    let number: fn(&$value) -> f32 = $number;
+                    let expected = bits(&values.iter().map(number).collect::<Vec<_>>());
+                    prop_assert_eq!(bits(&numbers(&raw)), expected.clone());
+                    prop_assert_eq!(bits(&numbers(&typed)), expected);
+                }
+            }
+        };
+    }
+
+    both_forms!(float32, DataType::DtFloat, float_val, f32, f32, |v| *v, |v| *v);
+    both_forms!(float64, DataType::DtDouble, double_val, f64, f64, |v| *v as f32, |v| *v);
+    both_forms!(uint8, DataType::DtUint8, int_val, u8, i32, |v| f32::from(*v), |v| i32::from(*v));
+    both_forms!(int8, DataType::DtInt8, int_val, i8, i32, |v| f32::from(*v), |v| i32::from(*v));
+    both_forms!(uint16, DataType::DtUint16, int_val, u16, i32, |v| f32::from(*v), |v| i32::from(*v));
+    both_forms!(int16, DataType::DtInt16, int_val, i16, i32, |v| f32::from(*v), |v| i32::from(*v));
+    both_forms!(int32, DataType::DtInt32, int_val, i32, i32, |v| *v as f32, |v| *v);
+    both_forms!(uint32, DataType::DtUint32, uint32_val, u32, u32, |v| *v as f32, |v| *v);
+    both_forms!(int64, DataType::DtInt64, int64_val, i64, i64, |v| *v as f32, |v| *v);
+    both_forms!(uint64, DataType::DtUint64, uint64_val, u64, u64, |v| *v as f32, |v| *v);
+    both_forms!(float16, DataType::DtHalf, half_val, u16, i32, |v| half::f16::from_bits(*v).to_f32(), |v| i32::from(
+        *v
+    ));
+    both_forms!(bfloat16, DataType::DtBfloat16, half_val, u16, i32, |v| half::bf16::from_bits(*v).to_f32(), |v| {
+        i32::from(*v)
+    });
+
     proptest! {
         #[test]
-        fn floats_come_back_as_they_were_sent(values in prop::collection::vec(any::<f32>(), 0..50)) {
-            let tensor = Tensor::new(vec![1, values.len()], Values::F32(values.clone())).expect("fits");
-            let message = encode(tensor);
-            let back = decode(&message, LIMIT).expect("readable");
-            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-            prop_assert_eq!(back.shape(), &[1, values.len()]);
+        fn numbers_come_back_as_they_were_sent(shape in shape(), seed in any::<u32>()) {
+            let length = room(&shape).expect("small");
+            // Every bit pattern, NaN with its payload among them.
+            let values: Vec<_> = (0..length as u32).map(|at| f32::from_bits(seed.wrapping_mul(at.wrapping_add(7)))).collect();
+            let tensor = Tensor::new(shape.clone(), Values::F32(values.clone())).expect("fits");
+            let back = decode(&encode(tensor), LIMIT).expect("readable");
+            prop_assert_eq!(back.shape(), &shape);
             prop_assert_eq!(bits(back.numbers().expect("numbers")), bits(&values));
+        }
+
+        #[test]
+        fn bytes_come_back_as_numbers(shape in shape(), first in any::<u8>()) {
+            let length = room(&shape).expect("small");
+            let values: Vec<u8> = (0..length).map(|at| first.wrapping_add(at as u8)).collect();
+            let tensor = Tensor::new(shape.clone(), Values::U8(values.clone().into())).expect("fits");
+            let back = decode(&encode(tensor), LIMIT).expect("readable");
+            prop_assert_eq!(back.shape(), &shape);
+            prop_assert_eq!(back.numbers().expect("numbers"), values.into_iter().map(f32::from).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn files_are_sent_as_they_are(files in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..4)) {
+            let files: Vec<Bytes> = files.into_iter().map(Bytes::from).collect();
+            let message = encode(Tensor::new(vec![files.len()], Values::String(files.clone())).expect("fits"));
+            prop_assert_eq!((message.dtype(), &message.string_val), (DataType::DtString, &files));
+            prop_assert_eq!(&message.tensor_shape.expect("given").dim[0].size, &(files.len() as i64));
+            prop_assert!(message.tensor_content.is_empty());
         }
     }
 }
