@@ -31,10 +31,12 @@ test-e2e: setup-e2e
 setup-e2e:
 	SPOTTER_VENV=$(abspath $(VENV)) tests/e2e/setup.sh
 
-# What takes minutes: overload, measured and held to its bounds (docs/RELIABILITY.md).
+# What takes minutes, measured and held to its bounds (docs/RELIABILITY.md): overload, and ten minutes (SOAK_SECONDS) of good and
+# bad clients with a model server that is hardly ever well.
 soak: setup-e2e
 	$(CARGO) build --locked --release
 	cd tests/e2e && $(abspath $(VENV))/bin/python -m soak.overload $(abspath target/release/spotter)
+	cd tests/e2e && $(abspath $(VENV))/bin/python -m soak.mixed $(abspath target/release/spotter)
 
 # So many executions of each fuzz target: docs/FUZZING.md. A few minutes, and as many once for the build.
 FUZZ_RUNS ?= 100000

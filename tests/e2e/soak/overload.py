@@ -8,7 +8,6 @@ is refused is told 503 and the model server is asked for nobody else, and right 
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -19,10 +18,9 @@ from support import photos
 from support.gateway import Gateway
 from support.wait import until
 
+from .model_server import LOGS, ModelServer
 from .steady_model import AT_ONCE, SECONDS
 
-E2E = Path(__file__).resolve().parents[1]
-LOGS = E2E.parents[1] / "target" / "e2e" / "logs"
 CAPACITY = AT_ONCE / SECONDS
 DEADLINE = 2.0
 FLAGS = ("--max-in-flight", str(AT_ONCE), "--request-timeout-ms", str(int(DEADLINE * 1000)), "--log", "error")
@@ -99,19 +97,12 @@ async def measure(port: int) -> tuple[Phase, Phase, Phase, int]:
 
 
 def main() -> None:
-    model = subprocess.Popen(
-        [sys.executable, "-m", "soak.steady_model"], cwd=E2E, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert model.stdin and model.stdout
-        address = model.stdout.readline().split()[-1]
-        with Gateway(Path(sys.argv[1]), "--serving", f"http://{address}", *FLAGS, logs=LOGS) as gateway:
+    with ModelServer() as model:
+        serving = "--serving", f"http://{model.address}"
+        with Gateway(Path(sys.argv[1]), *serving, *FLAGS, logs=LOGS) as gateway:
             until(gateway.is_ready, "the gateway to be ready")
-            peak, over, after, answered = asyncio.run(measure(int(gateway.url.rpartition(":")[2])))
-        said, _ = model.communicate(timeout=30)
-    finally:
-        model.kill()
-    warm_ups = int(said.split()[-1]) - answered
+            peak, over, after, answered = asyncio.run(measure(gateway.port))
+        warm_ups = model.predicts() - answered
     print(f"predicts beside those that were answered: {warm_ups}")
     assert over.goodput >= 0.9 * peak.goodput
     assert over.quantile(200, 0.99) <= DEADLINE + SLACK
