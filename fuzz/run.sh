@@ -24,6 +24,8 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 export RUST_BACKTRACE=0
 host=$(rustc --print host-tuple)
 build=${CARGO_TARGET_DIR:-$PWD/target}
+# What is fuzzed is what is shipped: the same versions of everything, and beside them what fuzzing alone needs.
+cp ../Cargo.lock Cargo.lock
 ${CARGO:-cargo} build --release --target "$host" --target-dir "$build"
 
 broken=0
