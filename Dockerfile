@@ -1,5 +1,5 @@
-# spotter's image: the program, the C library and certificates; no shell, no package manager. About 49 MiB, of which the
-# built-in detector is 15; it listens within 0.2 s (`make image-test` prints both).
+# spotter's image: the program, the C library and certificates; no shell, no package manager. About 52 MiB, of which the
+# built-in detector is 15; it listens in well under a second (`make image-test` prints both).
 #
 #   docker build -t spotter .
 #   docker run --rm -p 8080:8080 --read-only --cap-drop ALL -e SPOTTER_ALLOW_ANONYMOUS=true spotter

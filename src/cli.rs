@@ -30,13 +30,26 @@ const VERSION_AND_DECODER: &str = if cfg!(feature = "turbojpeg") {
     concat!(env!("CARGO_PKG_VERSION"), "\nJPEG: jpeg-decoder (Rust)")
 };
 
+/// For whoever types `spotter --help` first.
+const EXAMPLES: &str = "Examples:
+  spotter
+      serves on http://127.0.0.1:8080 with the detector inside; open it in a browser
+  spotter --serving http://tf-serving:8500 --model my_detector --labels label_map.pbtxt
+      serves with a model at TensorFlow Serving
+  spotter doctor --serving http://tf-serving:8500 --model my_detector --labels label_map.pbtxt
+      says whether that would work
+  spotter detect photo.jpg --annotated boxes.jpg
+      draws what is found into a picture, without a server";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "spotter",
     version,
     long_version = VERSION_AND_DECODER,
     about = "Photo in, labelled pixel boxes out",
-    long_about = "Finds objects in photos: over HTTP or on the command line, with TensorFlow Serving or with the small detector inside.\n\nWithout a command it serves. Every setting is a flag, an environment variable and a key of the configuration file: `spotter config` lists them."
+    long_about = "Finds objects in photos: over HTTP or on the command line, with TensorFlow Serving or with the small detector inside.\n\nWithout a command it serves. Every setting is a flag, an environment variable and a key of the configuration file: `spotter config` lists them.",
+    override_usage = "spotter [COMMAND] [OPTIONS]\n       spotter [OPTIONS]            those of `serve`",
+    after_help = EXAMPLES
 )]
 struct Cli {
     #[command(subcommand)]
@@ -87,7 +100,9 @@ impl From<StartError> for Failure {
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let arguments = with_default_command(std::env::args_os().collect());
-    let Sources { matches, file } = match config::read(Cli::command(), &arguments) {
+    // What variables hold is what `spotter config` says; in the help, an empty `=` behind each name would only be in the way.
+    let parser = Cli::command().mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
+    let Sources { matches, file } = match config::read(parser, &arguments) {
         Ok(sources) => sources,
         Err(Refused::Usage(error)) => return usage(&error),
         Err(Refused::Mistakes(mistakes)) => {

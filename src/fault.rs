@@ -411,16 +411,19 @@ impl Error for Fault {
     }
 }
 
-/// An error and everything behind it: `outer: inner: innermost`.
+/// An error and everything behind it, each text once: `outer: inner: innermost`.
 pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+    let mut said = vec![error.to_string()];
     let mut next = error.source();
     while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let text = error.to_string();
+        // Layers of a client often say what the one below has said already.
+        if !said.contains(&text) {
+            said.push(text);
+        }
         next = error.source();
     }
-    text
+    said.join(": ")
 }
 
 #[cfg(test)]
@@ -440,5 +443,13 @@ mod tests {
         let fault = Fault::new(Code::ModelContract, "public").caused_by("node name {{secret}}");
         assert_eq!(fault.to_string(), "public");
         assert_eq!(fault.cause_chain().as_deref(), Some("node name {{secret}}"));
+    }
+
+    #[test]
+    fn what_several_layers_say_is_said_once() {
+        let innermost = Fault::new(Code::ModelUnavailable, "refused");
+        let again = Fault::new(Code::ModelUnavailable, "cannot connect").caused_by(innermost);
+        let outer = Fault::new(Code::ModelUnavailable, "cannot connect").caused_by(again);
+        assert_eq!(chain(&outer), "cannot connect: refused");
     }
 }

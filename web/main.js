@@ -153,8 +153,11 @@ async function retry() {
 // The key
 
 function askForKey() {
+  // Several requests may come back refused: the first of them knows whether a key was sent.
+  if ($('key').hidden) $('key-refused').textContent = key.current() ? t('key.refused') : '';
   $('key').hidden = false;
-  $('key-refused').textContent = key.current() ? t('key.refused') : '';
+  // One that is no key any more is not kept, nor sent again.
+  key.use(null);
   $('key-value').select();
   $('key-value').focus();
   render();

@@ -12,7 +12,7 @@ from support.gateway import Gateway
 
 DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
 # Paths within the project, as they are written in tables and text.
-PLACES = re.compile(r"`((?:src|k8s|proto|openapi|tests|docs|\.github)/[\w./-]+)`")
+PLACES = re.compile(r"`((?:src|k8s|monitoring|proto|openapi|tests|docs|\.github)/[\w./-]+)`")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageChops, ImageStat
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, FilePayload, Page, Playwright, Request, Route, expect
@@ -42,7 +43,8 @@ class Opened:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._hear)
         page.goto(url + "/")
-        expect(page.locator("#model option")).not_to_have_count(0)
+        # There is something to do once the models are there, or a key is asked for.
+        expect(page.locator("#model option, #key:not([hidden])")).not_to_have_count(0)
 
     def _hear(self, message: ConsoleMessage) -> None:
         # The browser writes a line for every answer that is not a success; those the tests cause on purpose.
@@ -434,40 +436,61 @@ def test_a_model_server_that_is_gone_is_named(open_page: OpenPage, spotter: Star
     expect(problem.get_by_role("button", name="Try again")).to_be_visible()
 
 
-def test_a_key_is_asked_for_where_the_server_wants_one(open_page: OpenPage) -> None:
-    tab = open_page()
-    seen: list[str | None] = []
+def test_a_key_is_asked_for_where_the_server_wants_one(open_page: OpenPage, spotter: StartGateway, tmp_path: Path) -> None:
+    right, wrong = "5f0c1b8e2f7d4c90a1e6b3d27c84f95a", "91d7a6e0c35b4f28b8c2e14fa06d7b39"
+    keys = tmp_path / "keys"
+    keys.write_text(f"page: {right}\n")
+    tab = open_page(spotter("--api-keys", str(keys)))
+    sent: list[str | None] = []
+    tab.page.on("request", lambda request: "/v1/" in request.url and sent.append(request.headers.get("authorization")))
 
-    def guard(route: Route) -> None:
-        seen.append(route.request.headers.get("authorization"))
-        if seen[-1] == "Bearer right":
-            route.continue_()
-        else:
-            body = {"type": "/problems/unauthorized", "title": "No", "status": 401, "detail": "No key.", "code": "UNAUTHORIZED"}
-            route.fulfill(status=401, content_type="application/problem+json", body=json.dumps(body))
-
-    tab.page.route("**/v1/**", guard)
-    tab.page.reload()
     field = tab.page.get_by_label("API key", exact=True)
     expect(field).to_be_focused()
-    field.fill("wrong")
+    field.fill(wrong)
     tab.page.keyboard.press("Enter")
     expect(tab.page.get_by_text("The server did not accept this key.")).to_be_visible()
-    field.fill("right")
+    assert tab.page.evaluate("sessionStorage.length") == 0, "it is not kept"
+    field.fill(right)
     tab.page.keyboard.press("Enter")
     expect(field).to_be_hidden()
     tab.pick(PHOTOS / "astronaut.png")
     photos.assert_same(tab.found(2), ASTRONAUT)
-    expect(tab.page.locator("#curl")).to_contain_text('"Authorization: Bearer $SPOTTER_KEY"')
-    assert "right" not in tab.page.content()
-    assert tab.page.evaluate("JSON.stringify({...localStorage})").find("right") == -1
+    assert (sent[0], sent[-1]) == (f"Bearer {wrong}", f"Bearer {right}")
 
-    tab.page.reload()  # the key outlives a reload, in this tab
+    # In this tab's own memory, and nowhere that outlives it or that others read.
+    expect(tab.page.locator("#curl")).to_contain_text('"Authorization: Bearer $SPOTTER_KEY"')
+    assert right not in tab.page.content() + tab.page.url
+    assert tab.page.evaluate("JSON.stringify({...localStorage}) + document.cookie").find(right) == -1
+    beside = tab.page.context.new_page()
+    beside.goto(tab.url + "/")
+    expect(beside.get_by_label("API key", exact=True)).to_be_focused()
+    tab.page.reload()
     expect(tab.page.locator("#model option")).not_to_have_count(0)
+
     tab.page.get_by_role("button", name="Forget the API key").click()
+    expect(tab.page.get_by_role("button", name="Forget the API key")).to_be_hidden()
     tab.pick(PHOTOS / "astronaut.png")
-    expect(field).to_be_visible()
-    assert seen[-1] is None
+    expect(field).to_be_focused()
+    assert sent[-1] is None
+
+
+def test_a_key_that_is_taken_away_is_asked_for_again(open_page: OpenPage, spotter: StartGateway, tmp_path: Path) -> None:
+    key = "5f0c1b8e2f7d4c90a1e6b3d27c84f95a"
+    keys = tmp_path / "keys"
+    keys.write_text(f"page: {key}\n")
+    gateway = spotter("--api-keys", str(keys))
+    tab = open_page(gateway)
+    field = tab.page.get_by_label("API key", exact=True)
+    field.fill(key)
+    tab.page.keyboard.press("Enter")
+    expect(tab.page.locator("#model option")).not_to_have_count(0)
+
+    keys.write_text("another: 91d7a6e0c35b4f28b8c2e14fa06d7b39\n")
+    headers = {"Authorization": f"Bearer {key}"}
+    until(lambda: requests.get(f"{gateway.url}/v1/models", headers=headers, timeout=5).status_code == 401, "the new keys")
+    tab.pick(PHOTOS / "astronaut.png")
+    expect(field).to_be_focused()
+    expect(tab.page.get_by_text("The server did not accept this key.")).to_be_visible()
 
 
 def test_the_page_speaks_japanese(open_page: OpenPage) -> None:

@@ -393,7 +393,9 @@ fn help_lists_every_command_and_setting() {
     for command in ["serve", "detect", "doctor", "config", "openapi"] {
         assert!(text.contains(command), "{text}");
     }
+    assert!(text.contains("Examples:") && text.contains("[COMMAND]"), "it serves without a command: {text}");
     let text = stdout(&run(&["serve", "--help"]));
+    assert!(!text.contains("=]"), "names of variables without what they hold: {text}");
     assert!(text.contains("--serving <URL>") && text.contains("SPOTTER_SERVING"), "{text}");
     assert!(Path::new(env!("CARGO_BIN_EXE_spotter")).is_file());
 }
