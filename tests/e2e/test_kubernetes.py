@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+import yaml
 
-from conftest import ROOT
+from conftest import ROOT, StartGateway
 from deploy.manifests import (
     OVERLAYS,
     Manifests,
@@ -32,6 +34,7 @@ from deploy.schemas import Manifest, faults
 
 MESHED = ("istio", "canary")
 WITH_MODEL_SERVER = ("serving", *MESHED)
+ADAPTER = yaml.safe_load((ROOT / "monitoring/adapter.yaml").read_text())
 OPENAPI = json.loads((ROOT / "openapi/openapi.json").read_text())
 
 # Maps whose keys are anybody's own words; what they refer to is checked by `dangling`.
@@ -53,6 +56,7 @@ def test_the_overlays_are_those_that_the_documentation_speaks_of() -> None:
     kinds = {name: {manifest["kind"] for manifest in Manifests.of(name).all} for name in OVERLAYS}
     assert Manifests.of("local").names("Deployment") == {"spotter"}
     assert Manifests.of("serving").names("Deployment") == {"spotter", "detector"}
+    assert kinds["serving"] - kinds["local"] == {"ServiceMonitor"}
     assert kinds["istio"] - kinds["serving"] == {
         "AuthorizationPolicy",
         "DestinationRule",
@@ -128,6 +132,10 @@ SPOTTER_CONTAINER = "spec/template/spec/containers/0"
         set_at("Deployment", "spotter", "spec/template/metadata/labels", {"app": "spotter"}),
         set_at("HorizontalPodAutoscaler", "detector", "spec/scaleTargetRef/name", "serving"),
         set_at("HorizontalPodAutoscaler", "spotter", "spec/metrics/0/containerResource/container", "app"),
+        set_at("ServiceMonitor", "spotter", "spec/selector/matchLabels", {"app": "spotter"}),
+        set_at("ServiceMonitor", "spotter", "spec/endpoints/0/port", "api-metrics"),
+        set_at("NetworkPolicy", "prometheus-to-spotter", "spec/ingress/0/ports/0/port", "http"),
+        set_at("PeerAuthentication", "spotter", "spec/portLevelMtls", {"9090": {"mode": "PERMISSIVE"}}),
         set_at("PodDisruptionBudget", "spotter", "spec/selector/matchLabels", {"app": "spotter"}),
         set_at("NetworkPolicy", "detector", "spec/ingress/0/ports/0/port", "http"),
         set_at("NetworkPolicy", "spotter-to-detector", "spec/egress/0/ports/0/port", "api"),
@@ -156,6 +164,7 @@ def test_a_reference_that_leads_nowhere_is_found(change: Callable[[Manifests], N
         set_at("DestinationRule", "detector", "spec/trafficPolicy/outlierDetection/maxEjectionPercent", "67"),
         set_at("AuthorizationPolicy", "detector", "spec/rules/0/from/0/source",
                {"principals": ["a"], "serviceAccounts": ["b"]}),
+        set_at("ServiceMonitor", "spotter", "spec/endpoints/0/interval", "15 s"),
         set_at("PeerAuthentication", "strict", "spec", {"portLevelMtls": {"8500": {"mode": "STRICT"}}}),
     ],
 )  # fmt: skip
@@ -208,10 +217,54 @@ def config(binary: Path, settings: dict[str, str]) -> subprocess.CompletedProces
     return subprocess.run([binary, "config"], env=own | settings, capture_output=True, text=True, check=False)
 
 
-def test_the_port_is_where_the_program_listens(overlay: Manifests) -> None:
+def test_the_ports_are_where_the_program_listens(overlay: Manifests) -> None:
     deployment = overlay.get("Deployment", "spotter")
-    (port,) = container(deployment)["ports"]
-    assert environment(overlay, deployment)["SPOTTER_LISTEN"] == f"0.0.0.0:{port['containerPort']}"
+    settings = environment(overlay, deployment)
+    ports = {port["name"]: f"0.0.0.0:{port['containerPort']}" for port in container(deployment)["ports"]}
+    assert ports == {"api": settings["SPOTTER_LISTEN"], "metrics": settings["SPOTTER_METRICS_LISTEN"]}
+
+
+def test_the_metrics_are_where_they_are_scraped(overlay: Manifests, spotter: StartGateway) -> None:
+    """At the address of their own, which is the only one that has them."""
+    gateway = spotter("--metrics-listen", "127.0.0.1:0")
+    announced = gateway.printed(r"metrics +(http://\S+)")[1]
+    paths = {endpoint["path"] for monitor in overlay.kind("ServiceMonitor") for endpoint in monitor["spec"]["endpoints"]}
+    for path in paths:
+        assert requests.get(announced.removesuffix("/metrics") + path, timeout=10).status_code == 200
+        assert gateway.get(path).status_code == 404
+    if overlay.names("Deployment") != {"spotter"}:
+        assert paths == {"/metrics"}
+
+
+def test_the_metrics_are_for_prometheus_alone(overlay: Manifests) -> None:
+    for policy in overlay.kind("NetworkPolicy"):
+        for rule in policy["spec"].get("ingress", []):
+            if "metrics" in {port["port"] for port in rule["ports"]}:
+                (peer,) = rule["from"]
+                assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
+                assert peer["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "prometheus"}
+
+
+def test_only_the_metrics_are_open_to_who_has_no_certificate(mesh: Manifests) -> None:
+    port = str(environment(mesh, mesh.get("Deployment", "spotter"))["SPOTTER_METRICS_LISTEN"].rpartition(":")[2])
+    lenient = [m["spec"] for m in mesh.kind("PeerAuthentication") if "portLevelMtls" in m["spec"]]
+    assert [spec["portLevelMtls"] for spec in lenient] == [{port: {"mode": "PERMISSIVE"}}]
+    nameless = [
+        rule
+        for policy in mesh.kind("AuthorizationPolicy")
+        for rule in policy["spec"].get("rules", [])
+        if "from" not in rule
+    ]
+    assert nameless == [{"to": [{"operation": {"ports": [port], "methods": ["GET"], "paths": ["/metrics"]}}]}]
+
+
+@pytest.mark.parametrize("name", WITH_MODEL_SERVER)
+def test_scaling_asks_for_a_load_that_the_adapter_answers(name: str) -> None:
+    metrics = Manifests.of(name).get("HorizontalPodAutoscaler", "spotter")["spec"]["metrics"]
+    asked = [metric["pods"]["metric"]["name"] for metric in metrics if metric["type"] == "Pods"]
+    assert asked == [rule["name"]["as"] for rule in ADAPTER["rules"]["custom"]]
+    # Beside it, for clusters without the adapter.
+    assert "ContainerResource" in {metric["type"] for metric in metrics}
 
 
 def test_as_many_workers_as_cores_asked_for(overlay: Manifests) -> None:

@@ -58,7 +58,9 @@ def _address(address: str) -> dict[str, Any]:
 
 
 def _speaks_http2(manifests: Manifests, service: str) -> bool:
-    (port,) = manifests.get("Service", service)["spec"]["ports"]
+    ways = [way for http in manifests.get("VirtualService", service)["spec"]["http"] for way in http.get("route", [])]
+    (asked,) = {way["destination"]["port"]["number"] for way in ways}
+    (port,) = (port for port in manifests.get("Service", service)["spec"]["ports"] if port["port"] == asked)
     return port.get("appProtocol") == "grpc"
 
 

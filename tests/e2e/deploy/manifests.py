@@ -123,7 +123,7 @@ def seconds(duration: str | int) -> float:
 
 def dangling(manifests: Manifests) -> list[str]:
     """Every reference from one manifest to another that leads nowhere."""
-    return [fault for check in (_of_deployments, _of_services, _of_scalers, _of_selectors, _of_mesh)
+    return [fault for check in (_of_deployments, _of_services, _of_scalers, _of_selectors, _of_monitors, _of_mesh)
             for fault in check(manifests)]
 
 
@@ -185,7 +185,7 @@ def _of_scalers(manifests: Manifests) -> Iterator[str]:
             continue
         deployment = manifests.get("Deployment", target["name"])
         for metric in scaler["spec"]["metrics"]:
-            if metric["containerResource"]["container"] != container(deployment)["name"]:
+            if metric["type"] == "ContainerResource" and metric["containerResource"]["container"] != container(deployment)["name"]:
                 yield f"HorizontalPodAutoscaler {target['name']}: no container {metric['containerResource']['container']}"
 
 
@@ -219,7 +219,36 @@ def _of_selectors(manifests: Manifests) -> Iterator[str]:
             yield f"{manifest['kind']} {manifest['metadata']['name']}: no pod is {selector}"
 
 
+def _of_monitors(manifests: Manifests) -> Iterator[str]:
+    for monitor in manifests.kind("ServiceMonitor"):
+        name, spec = monitor["metadata"]["name"], monitor["spec"]
+        chosen = [
+            service
+            for service in manifests.kind("Service")
+            if spec["selector"]["matchLabels"].items() <= service["metadata"].get("labels", {}).items()
+        ]
+        if not chosen:
+            yield f"ServiceMonitor {name}: no Service is {spec['selector']['matchLabels']}"
+        for service in chosen:
+            ports = {port["name"] for port in service["spec"]["ports"]}
+            for endpoint in spec["endpoints"]:
+                if endpoint["port"] not in ports:
+                    yield f"ServiceMonitor {name}: Service {service['metadata']['name']} has no port {endpoint['port']}"
+
+
 def _of_mesh(manifests: Manifests) -> Iterator[str]:
+    listened = {str(p["containerPort"]) for d in manifests.kind("Deployment") for p in container(d)["ports"]}
+    asked = [(m, port) for m in manifests.kind("PeerAuthentication") for port in m["spec"].get("portLevelMtls", {})]
+    asked += [
+        (policy, port)
+        for policy in manifests.kind("AuthorizationPolicy")
+        for rule in policy["spec"].get("rules", [])
+        for to in rule.get("to", [])
+        for port in to["operation"]["ports"]
+    ]
+    for manifest, port in asked:
+        if port not in listened:
+            yield f"{manifest['kind']} {manifest['metadata']['name']}: nobody listens on {port}"
     ports = {s["metadata"]["name"]: {p["port"] for p in s["spec"]["ports"]} for s in manifests.kind("Service")}
     for rule in manifests.kind("DestinationRule"):
         if rule["spec"]["host"] not in ports:
@@ -247,7 +276,7 @@ def _of_mesh(manifests: Manifests) -> Iterator[str]:
                 for a in manifests.kind("ServiceAccount")}
     for policy in manifests.kind("AuthorizationPolicy"):
         for rule in policy["spec"].get("rules", []):
-            for source in rule["from"]:
+            for source in rule.get("from", []):
                 for principal in source["source"]["principals"]:
                     if principal not in accounts and "/ns/istio-system/" not in principal:
                         yield f"AuthorizationPolicy {policy['metadata']['name']}: nobody is {principal}"

@@ -12,7 +12,8 @@ import kubernetes_validate
 from celpy.adapter import json_to_cel
 from jsonschema import Draft202012Validator
 
-from .istio.trim import TRIMMED
+from .istio.trim import TRIMMED as OF_ISTIO
+from .prometheus.trim import TRIMMED as OF_PROMETHEUS
 
 # The oldest release whose fields the manifests may use: `preStop.sleep` and matching proxies are stable in it.
 KUBERNETES = "1.34"
@@ -23,8 +24,10 @@ Manifest = dict[str, Any]
 def faults(manifest: Manifest) -> list[str]:
     """What is wrong with one manifest; nothing where it is fit."""
     kind = f"{manifest['apiVersion']}/{manifest['kind']}"
-    if ".istio.io/" in kind:
-        return [f"{kind}: {fault}" for fault in _istio_faults(kind, manifest)]
+    # Kubernetes' own groups have no dot, or end with its name.
+    group = manifest["apiVersion"].rpartition("/")[0]
+    if "." in group and not group.endswith(".k8s.io"):
+        return [f"{kind}: {fault}" for fault in _defined_faults(kind, manifest)]
     try:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     except kubernetes_validate.ValidationError as error:
@@ -34,8 +37,8 @@ def faults(manifest: Manifest) -> list[str]:
     return []
 
 
-def _istio_faults(kind: str, manifest: Manifest) -> Iterator[str]:
-    if kind not in _istio():
+def _defined_faults(kind: str, manifest: Manifest) -> Iterator[str]:
+    if kind not in _defined():
         yield "no such kind"
         return
     if unknown := manifest.keys() - {"apiVersion", "kind", "metadata", "spec"}:
@@ -43,7 +46,7 @@ def _istio_faults(kind: str, manifest: Manifest) -> Iterator[str]:
     # What every kind has, whoever defined it.
     frame = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": manifest.get("metadata")}
     yield from faults(frame)
-    schema, validator = _istio()[kind]
+    schema, validator = _defined()[kind]
     spec = manifest.get("spec")
     for error in validator.iter_errors(spec):
         yield f"{error.message} at spec.{'.'.join(map(str, error.absolute_path))}"
@@ -51,8 +54,9 @@ def _istio_faults(kind: str, manifest: Manifest) -> Iterator[str]:
 
 
 @cache
-def _istio() -> dict[str, tuple[dict[str, Any], Draft202012Validator]]:
-    schemas = json.loads(TRIMMED.read_text())
+def _defined() -> dict[str, tuple[dict[str, Any], Draft202012Validator]]:
+    """The kinds that custom resource definitions add."""
+    schemas = {kind: schema for file in (OF_ISTIO, OF_PROMETHEUS) for kind, schema in json.loads(file.read_text()).items()}
     return {kind: (schema, Draft202012Validator(_strict(schema))) for kind, schema in schemas.items()}
 
 
