@@ -50,14 +50,18 @@ def tensor(signature: SignatureDef, photo: Path, max_side: int) -> tuple[str, tf
         upright.save(file, "JPEG", quality=90)
         return key, tf.make_tensor_proto([file.getvalue()])
     dims = [dim.size for dim in info.tensor_shape.dim]
-    if len(dims) != 4 or dims[3] != 3:
-        raise SystemExit(f"{key} is {dims}: records are made for [batch, height, width, 3]; see docs/EXPORT.md")
-    if dims[1] > 0 and dims[2] > 0:
-        upright = ImageOps.pad(upright, (dims[2], dims[1]), centering=(0, 0))
+    if len(dims) != 4 or 3 not in (dims[1], dims[3]):
+        raise SystemExit(f"{key} is {dims}: records are made for [batch, height, width, 3] or [batch, 3, height, width]")
+    # As models from ONNX take it.
+    planes = dims[3] != 3
+    height, width = dims[2:] if planes else dims[1:3]
+    if height > 0 and width > 0:
+        upright = ImageOps.pad(upright, (width, height), centering=(0, 0))
     else:
         upright.thumbnail((max_side, max_side))
-    pixels = np.asarray(upright)[np.newaxis].astype(tf.as_dtype(info.dtype).as_numpy_dtype)
-    return key, tf.make_tensor_proto(pixels)
+    # What is warmed up depends on shapes and types: the range that a model wants its floats in does not matter here.
+    pixels = np.asarray(upright).astype(tf.as_dtype(info.dtype).as_numpy_dtype)
+    return key, tf.make_tensor_proto((pixels.transpose(2, 0, 1) if planes else pixels)[np.newaxis])
 
 
 def records(model: Path, name: str, photos: list[Path], max_side: int) -> Iterator[PredictionLog]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import keras
 import onnx
 import pytest
+import tensorflow as tf
 from PIL import Image
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from conftest import ONNX, StartGateway, StartPeer
 from deploy.manifests import K8S
@@ -69,6 +74,21 @@ def test_an_onnx_file_with_an_open_size_is_refused_with_what_was_found(tmp_path:
     refused = run(ONNX_SCRIPT, tmp_path / "open.onnx", tmp_path / "1")
     assert (refused.returncode, "all fixed" in refused.stderr) == (1, True)
     assert not (tmp_path / "1").exists()
+
+
+def test_a_model_from_onnx_can_be_warmed_up(from_onnx: Path, tmp_path: Path, start_peer: StartPeer) -> None:
+    shutil.copytree(from_onnx, tmp_path / "detector")
+    files = [photos.PHOTOS / f"{name}.png" for name in ("chelsea", "coffee")]
+    made = run(K8S / "serving/warmup.py", tmp_path / "detector/1", *files)
+    assert made.returncode == 0, made.stderr
+    records = tf.data.TFRecordDataset(str(tmp_path / "detector/1/assets.extra/tf_serving_warmup_requests"))
+    requests = [PredictionLog.FromString(record.numpy()).predict_log.request for record in records]
+    assert len(requests) == 2
+    peer = start_peer({"detector": tmp_path / "detector"})
+    with grpc.insecure_channel(peer.address) as channel:
+        for request in requests:
+            answer = PredictionServiceStub(channel).Predict(request, timeout=60)
+            assert set(answer.outputs) == set(request.output_filter)
 
 
 def white_square_detector() -> keras.Model:
