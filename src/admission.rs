@@ -149,6 +149,12 @@ impl Admission {
         self.gate(model).load()
     }
 
+    /// Pixels of the photos that are worked on, and as many as there may be; to the next 4096 of each photo.
+    pub fn pixels(&self) -> (u64, u64) {
+        let taken = self.permits as usize - self.memory.available_permits().min(self.permits as usize);
+        (taken as u64 * PIXELS_A_PERMIT, u64::from(self.permits) * PIXELS_A_PERMIT)
+    }
+
     fn gate(&self, model: &str) -> Arc<Gate> {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(gate) = gates.get(model) {

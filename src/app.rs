@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::future::OptionFuture;
 use tokio::net::TcpListener;
 
 use crate::access::Access;
@@ -21,6 +22,7 @@ use crate::config::{Labels, ModelSettings, Runs, Settings};
 use crate::deadline::Deadline;
 use crate::detect::{Catalog, Model, Pipeline, Profile};
 use crate::http;
+use crate::http::metrics::Scraping;
 use crate::http::server::{Bounds, Identity, Server, TlsError};
 use crate::lifecycle::{Lifecycle, Phase, Shutdown};
 use crate::model::labels::{self, LabelMap};
@@ -28,6 +30,7 @@ use crate::model::version::VersionChoice;
 use crate::reload::Reloads;
 use crate::request_id::RequestId;
 use crate::service::Service;
+use crate::telemetry::metrics::Metrics;
 use crate::workers::Workers;
 
 /// Why the service cannot start.
@@ -72,8 +75,10 @@ pub enum StartError {
     #[error("--serving-ca, --serving-client-cert, --serving-client-key")]
     ServingTls(#[source] serving::tls::Error),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}; choose another with --listen (port 0 takes any free port)")]
+    #[error("cannot listen on {address}; choose another with {flag} (port 0 takes any free port)")]
     Listen {
+        /// Which flag names it.
+        flag: &'static str,
         /// Which address.
         address: SocketAddr,
         /// Why.
@@ -97,13 +102,15 @@ pub enum StartError {
 /// When a file that the settings name cannot be used.
 pub fn build(settings: &Settings) -> Result<Service, StartError> {
     let workers = Workers::new(settings.worker_count());
+    let metrics = Arc::new(Metrics::new());
     let pipeline = Pipeline {
         limits: settings.limits(),
         workers: workers.clone(),
         admission: Admission::new(settings.admission()),
+        metrics: Arc::clone(&metrics),
     };
     Ok(Service {
-        catalog: catalog(settings, &workers)?,
+        catalog: catalog(settings, &workers, &metrics)?,
         pipeline,
         batch: settings.batch(),
         request_timeout: settings.request_timeout(),
@@ -111,6 +118,7 @@ pub fn build(settings: &Settings) -> Result<Service, StartError> {
         lifecycle: Lifecycle::new(),
         background: Background::default(),
         access: access(settings)?,
+        metrics,
     })
 }
 
@@ -143,7 +151,7 @@ fn access(settings: &Settings) -> Result<Access, StartError> {
 ///
 /// # Errors
 /// When a file that the settings name cannot be used.
-pub fn catalog(settings: &Settings, workers: &Workers) -> Result<Catalog, StartError> {
+pub fn catalog(settings: &Settings, workers: &Workers, metrics: &Metrics) -> Result<Catalog, StartError> {
     // Models at the same addresses share their connections.
     let mut pools: Vec<(Vec<Address>, Arc<dyn Backend>)> = Vec::new();
     let mut models = Vec::new();
@@ -164,7 +172,8 @@ pub fn catalog(settings: &Settings, workers: &Workers) -> Result<Catalog, StartE
                     Arc::clone(backend)
                 } else {
                     let addresses = serving.addresses.clone();
-                    let backend: Arc<dyn Backend> = Arc::new(Serving::new(serving).map_err(StartError::ServingTls)?);
+                    let backend = Serving::new(serving, &metrics.hosts).map_err(StartError::ServingTls)?;
+                    let backend: Arc<dyn Backend> = Arc::new(backend);
                     pools.push((addresses, Arc::clone(&backend)));
                     backend
                 }
@@ -250,7 +259,12 @@ pub struct Listening {
     bounds: Bounds,
     identity: Option<Arc<Identity>>,
     address: SocketAddr,
+    /// Where the metrics are scraped, if not where requests are answered.
+    metrics: Option<TcpListener>,
 }
+
+/// What bounds the connections of those who scrape the metrics: they are few, and ask for little.
+const SCRAPERS: usize = 16;
 
 impl Listening {
     /// Takes the address.
@@ -258,10 +272,24 @@ impl Listening {
     /// # Errors
     /// When it is not to be had.
     pub async fn bind(service: Service, bounds: Bounds, address: SocketAddr) -> Result<Self, StartError> {
-        let refused = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, service: Arc::new(service), bounds, identity: None, address })
+        let (listener, address) = listen(address, "--listen").await?;
+        Ok(Self { listener, service: Arc::new(service), bounds, identity: None, address, metrics: None })
+    }
+
+    /// Takes another address for the metrics, where there is one, and gives them there alone.
+    ///
+    /// # Errors
+    /// When it is not to be had.
+    pub async fn with_metrics_at(mut self, address: Option<SocketAddr>) -> Result<Self, StartError> {
+        if let Some(address) = address {
+            self.metrics = Some(listen(address, "--metrics-listen").await?.0);
+        }
+        Ok(self)
+    }
+
+    /// Where the metrics are scraped, if not where requests are answered.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// Speaks TLS, where there is an identity.
@@ -288,7 +316,16 @@ impl Listening {
     pub async fn serve(self, stop: impl Future<Output = ()>, shutdown: Shutdown) -> Result<(), StartError> {
         let lifecycle = self.service.lifecycle.clone();
         let background = self.service.background.clone();
-        let server = Server::new(http::router(self.service), self.bounds, self.identity.as_ref(), lifecycle.clone());
+        let metrics = Arc::clone(&self.service.metrics);
+        let scraping = if self.metrics.is_some() { Scraping::Elsewhere } else { Scraping::Here };
+        // Of a life of its own: it is scraped until the last request is answered.
+        let scraped = self.metrics.map(|listener| {
+            let bounds = Bounds { connections: SCRAPERS, ..self.bounds.clone() };
+            let router = http::metrics::router(Arc::clone(&self.service));
+            Server::new(router, bounds, None, Lifecycle::new(), Arc::clone(&metrics)).serve(listener)
+        });
+        let router = http::router(self.service, scraping);
+        let server = Server::new(router, self.bounds, self.identity.as_ref(), lifecycle.clone(), metrics);
         let end = async {
             stop.await;
             lifecycle.advance(Phase::Draining);
@@ -303,9 +340,17 @@ impl Listening {
                 tracing::warn!(?grace, "connections were still open after the grace and are cut off");
                 Ok(())
             }
+            Some(()) = OptionFuture::from(scraped) => Ok(()),
             task = background.crashed() => Err(StartError::Crashed(task)),
         }
     }
+}
+
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let refused = |source| StartError::Listen { flag, address, source };
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    Ok((listener, address))
 }
 
 /// Asks every model once, so that the first photo does not pay for it, and says in the log how each stands.

@@ -41,6 +41,12 @@ impl Arriving {
         self.pause
     }
 
+    /// Bytes that are there, and as many as there may be.
+    pub fn bytes(&self) -> (u64, u64) {
+        let free = self.room.available_permits() as u64;
+        (self.bytes.saturating_sub(free), self.bytes)
+    }
+
     /// Nothing yet, for a body that begins.
     pub fn begin(&self) -> Room {
         Room { arriving: self.clone(), taken: None }
@@ -97,6 +103,7 @@ mod tests {
         let mut second = arriving.begin();
         let fault = second.take(4).expect_err("two are left");
         assert_eq!(fault.code(), Code::Overloaded);
+        assert_eq!(arriving.bytes(), (8, 10));
         assert!(fault.retry_wait().is_some());
         let first = Arc::new(first);
         let photo = first.hold(Bytes::from_static(b"12345678"));

@@ -444,6 +444,11 @@ pub struct Settings {
     )]
     pub serving_max_answer_bytes: u64,
 
+    /// Where the metrics are scraped, without a key and by nothing else; unset, they are at /metrics of the service itself,
+    /// with a key where keys are set
+    #[arg(long, env = "SPOTTER_METRICS_LISTEN", value_name = "ADDRESS", help_heading = "Monitoring")]
+    pub metrics_listen: Option<SocketAddr>,
+
     /// Form of the log on standard error
     #[arg(long, env = "SPOTTER_LOG_FORMAT", default_value = "text", value_name = "FORM", help_heading = "Log")]
     pub log_format: LogFormat,

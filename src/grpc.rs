@@ -19,7 +19,22 @@ pub mod proto;
 mod status;
 mod stream;
 
-pub(crate) use status::{Failed, answer};
+pub(crate) use status::{Failed, answer, refused};
+
+/// The methods by their paths, for the log and the metrics; what is not among them is the caller's own text.
+const METHODS: [&str; 6] = [
+    "/spotter.v1.DetectionService/Detect",
+    "/spotter.v1.DetectionService/DetectBatch",
+    "/spotter.v1.DetectionService/ListModels",
+    "/spotter.v1.DetectionService/StreamDetect",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+];
+
+/// The method at this path.
+pub(crate) fn method(path: &str) -> Option<&'static str> {
+    METHODS.into_iter().find(|method| *method == path)
+}
 
 /// Room for options and framing beside a photo.
 const ROOM_BESIDE_IMAGE: usize = 64 << 10;
@@ -52,4 +67,30 @@ pub(crate) fn open_routes(service: &Arc<Service>) -> Router<Arc<Service>> {
 /// What no service answers falls through to the other routes, and is refused in the caller's dialect as they are.
 fn router(routes: Routes) -> Router<Arc<Service>> {
     routes.into_axum_router().reset_fallback().with_state(())
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    #[test]
+    fn every_method_that_is_served_has_its_name() {
+        let mut served = Vec::new();
+        for descriptors in [proto::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET] {
+            for file in FileDescriptorSet::decode(descriptors).expect("build.rs wrote it").file {
+                let package = file.package().to_owned();
+                for service in &file.service {
+                    let path = |method| format!("/{package}.{}/{method}", service.name());
+                    served.extend(service.method.iter().map(|method| path(method.name())));
+                }
+            }
+        }
+        for path in &served {
+            assert_eq!(method(path), Some(path.as_str()));
+        }
+        assert_eq!(served.len(), METHODS.len(), "{served:?}");
+    }
 }

@@ -9,6 +9,7 @@ use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::grpc;
+use crate::http::metrics::Scraping;
 use crate::service::Service;
 
 mod accept;
@@ -20,6 +21,7 @@ pub mod detect;
 mod docs;
 mod examples;
 mod health;
+pub mod metrics;
 mod models;
 mod page;
 mod problem;
@@ -32,9 +34,13 @@ mod upload;
 pub use docs::openapi;
 pub use examples::PHOTO as EXAMPLE_PHOTO;
 
-/// All routes with the layers around them.
-pub fn router(service: Arc<Service>) -> Router {
-    let (guarded, _) = docs::guarded_routes().split_for_parts();
+/// All routes with the layers around them; those of the metrics where they are scraped here.
+pub fn router(service: Arc<Service>, scraping: Scraping) -> Router {
+    let guarded = match scraping {
+        Scraping::Here => docs::guarded_routes().merge(docs::metrics_route()),
+        Scraping::Elsewhere => docs::guarded_routes(),
+    };
+    let (guarded, _) = guarded.split_for_parts();
     let (open, _) = docs::open_routes().split_for_parts();
     let cors = cors::layer(&service.access.origins);
     let router = guarded

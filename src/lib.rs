@@ -3,7 +3,7 @@
 //! Reading order, each layer using only those before it:
 //!
 //! 1. [`fault`], [`geometry`], [`tensor`], [`deadline`], [`request_id`], [`workers`], [`admission`],
-//!    [`lifecycle`], [`background`], [`reload`], [`arriving`], [`access`]: the words everything is said in.
+//!    [`lifecycle`], [`background`], [`reload`], [`arriving`], [`access`], [`telemetry`]: the words everything is said in.
 //! 2. [`image`]: an uploaded file becomes upright RGB pixels, or a clear refusal.
 //! 3. [`model`]: signatures, label maps, and the adapters that know how a kind of detector reads.
 //! 4. [`backend`]: where models run, in this process or behind TensorFlow Serving.
@@ -33,5 +33,6 @@ pub mod model;
 pub mod reload;
 pub mod request_id;
 pub mod service;
+pub mod telemetry;
 pub mod tensor;
 pub mod workers;

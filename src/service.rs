@@ -1,13 +1,16 @@
 //! What every front needs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::Access;
+use crate::admission::Load;
 use crate::arriving::Arriving;
 use crate::background::Background;
 use crate::detect::{Catalog, Model, Pipeline};
 use crate::fault::{Code, Fault};
 use crate::lifecycle::Lifecycle;
+use crate::telemetry::metrics::{Metrics, Now, Places};
 
 /// Everything that the routes need.
 pub struct Service {
@@ -27,9 +30,23 @@ pub struct Service {
     pub access: Access,
     /// What runs beside the requests.
     pub background: Background,
+    /// What has happened, in numbers.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Service {
+    /// What is in it at this moment.
+    pub fn now(&self) -> Now {
+        let admission = &self.pipeline.admission;
+        let places = |model: &Arc<Model>| {
+            let Load { queued, in_flight, limit } = admission.load(model.name());
+            Places { model: model.name().to_owned(), queued, in_flight, limit }
+        };
+        let (pixels, max_pixels) = admission.pixels();
+        let (upload_bytes, max_upload_bytes) = self.arriving.bytes();
+        Now { models: self.catalog.iter().map(places).collect(), pixels, max_pixels, upload_bytes, max_upload_bytes }
+    }
+
     /// The model of this name, or the default one.
     ///
     /// # Errors

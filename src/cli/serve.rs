@@ -14,7 +14,11 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
     open_files::allow_for(settings.max_connections);
     let service = app::build(settings)?;
     let identity = app::identity(settings)?;
-    let listening = Listening::bind(service, settings.bounds(), settings.listen).await?.as_identity(identity.clone());
+    let listening = Listening::bind(service, settings.bounds(), settings.listen)
+        .await?
+        .with_metrics_at(settings.metrics_listen)
+        .await?
+        .as_identity(identity.clone());
     let model = listening.service().catalog.default_model();
     let scheme = if identity.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}", reachable(listening.address()));
@@ -26,6 +30,9 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
     ));
     print::line(format_args!("  listening      {url}"));
     print::line(format_args!("  documentation  {url}/docs"));
+    if let Some(address) = listening.metrics_address() {
+        print::line(format_args!("  metrics        http://{}/metrics", reachable(address)));
+    }
     let key = if listening.service().access.keys.is_some() { " -H \"X-API-Key: $KEY\"" } else { "" };
     print::line(format_args!("  try it         curl -s {url}/example.jpg | curl{key} -F image=@- {url}/v1/detect"));
 

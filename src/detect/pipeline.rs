@@ -19,6 +19,7 @@ use crate::geometry::{Letterbox, Size, View};
 use crate::image::{Decoded, Encoded, Format, Limits, Rgb};
 use crate::model::input::{self, Form, Input, Prepared};
 use crate::model::version::VersionChoice;
+use crate::telemetry::metrics::{Metrics, Stage};
 use crate::workers::Workers;
 
 /// What every photo passes through.
@@ -30,6 +31,8 @@ pub struct Pipeline {
     pub workers: Workers,
     /// How many photos are taken on at once.
     pub admission: Admission,
+    /// Where photos are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A photo and what is wanted of it.
@@ -96,6 +99,8 @@ pub struct Timings {
     pub prepare: Duration,
     /// The model, there and back.
     pub infer: Duration,
+    /// From the model's answer to detections.
+    pub interpret: Duration,
     /// From the whole upload to the detections.
     pub total: Duration,
 }
@@ -154,6 +159,20 @@ impl Pipeline {
     /// # Errors
     /// Any that [`Code`] lists for photos and models.
     pub async fn detect(&self, model: &Model, job: Job, call: &Call) -> Result<Answer, Fault> {
+        let photos = &self.metrics.photos;
+        photos.arrived(job.image.len());
+        let answer = self.find(model, job, call).await;
+        match &answer {
+            Ok(Answer { version, detections, .. }) => {
+                let labels = detections.iter().map(|found| found.label.as_str());
+                photos.version(model.name(), *version).answered(labels);
+            }
+            Err(fault) => photos.failed(model.name(), fault.code().name()),
+        }
+        answer
+    }
+
+    async fn find(&self, model: &Model, job: Job, call: &Call) -> Result<Answer, Fault> {
         let begin = Instant::now();
         let Job { image, wanted: Wanted { version: choice, options }, keep } = job;
         let photo = Encoded::inspect(image, &self.limits)?;
@@ -166,6 +185,7 @@ impl Pipeline {
         let waiting = Instant::now();
         let admitted = self.admission.admit(model.name(), photo.photo().pixels(), call.deadline).await?;
         let queue = waiting.elapsed();
+        self.metrics.photos.version(model.name(), resolved.version).passed(Stage::Queue, queue);
 
         let needs = if options.crops.is_some() { Keep::Photo } else { keep };
         let mut asked = Asked { model, choice, resolved, photo, options: &options, keep: needs, call };
@@ -193,23 +213,26 @@ impl Pipeline {
             |prediction: &Prediction| prediction.outputs.iter().map(|(_, tensor)| tensor.len()).sum::<usize>();
         let is_short = options.crops.is_none() && predictions.iter().map(numbers).sum::<usize>() <= SHORT_ANSWER;
         let interpret = move || {
+            let begin = Instant::now();
             let lowest = options.lowest_score();
             let seen = letterboxes.into_iter().zip(predictions).map(|(letterbox, prediction)| {
                 let candidates = resolved.adapter.interpret(&prediction.outputs, letterbox.canvas, lowest)?;
                 Ok((letterbox, candidates))
             });
             let mut detections = select(seen.collect::<Result<_, Fault>>()?, &labels, &options);
+            let took = begin.elapsed();
             let photo = pixels.map(Decoded::full);
             let crops_omitted = match (options.crops, &photo) {
                 (Some(picture), Some(photo)) => crops::cut(photo, &mut detections, picture)?,
                 (None, _) => 0,
                 (Some(_), None) => unreachable!("the pixels are kept where crops are wanted"),
             };
-            Ok((detections, crops_omitted, photo.and_then(Decoded::into_photo)))
+            Ok((detections, took, crops_omitted, photo.and_then(Decoded::into_photo)))
         };
-        let (detections, crops_omitted, pixels) =
+        let (detections, interpret, crops_omitted, pixels) =
             if is_short { interpret()? } else { self.workers.run(call.deadline, interpret).await? };
-        let timings = Timings { queue, decode, prepare, infer, total: begin.elapsed() };
+        self.metrics.photos.version(model.name(), version).passed(Stage::Interpret, interpret);
+        let timings = Timings { queue, decode, prepare, infer, interpret, total: begin.elapsed() };
         Ok(Answer {
             version,
             photo: photo.photo(),
@@ -238,11 +261,16 @@ impl Pipeline {
             move || ready(&photo, &views, &resolved.adapter.input, keep, max_side)
         };
         let Ready { prepared, pixels, decode, prepare } = self.workers.run(call.deadline, job).await?;
+        let series = self.metrics.photos.version(model.name(), resolved.version);
+        series.passed(Stage::Decode, decode);
+        series.passed(Stage::Prepare, prepare);
         let begin = Instant::now();
         let letterboxes = prepared.iter().map(|prepared| prepared.letterbox).collect();
         let predicts = prepared.into_iter().map(|prepared| model.predict(choice, resolved, prepared.tensor, call));
         let outcome = futures::stream::iter(predicts).buffered(VIEWS_AT_ONCE).try_collect().await;
-        Ok(Attempt { letterboxes, pixels, decode, prepare, infer: begin.elapsed(), outcome })
+        let infer = begin.elapsed();
+        series.passed(Stage::Infer, infer);
+        Ok(Attempt { letterboxes, pixels, decode, prepare, infer, outcome })
     }
 
     /// Who is at fault when a model refuses a file that it was to decode itself: the file, if we cannot decode it

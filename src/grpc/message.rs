@@ -95,6 +95,7 @@ pub(super) fn response(model: &str, answer: &Answer, normalized: bool, request_i
             decode: duration(timings.decode),
             prepare: duration(timings.prepare),
             infer: duration(timings.infer),
+            interpret: duration(timings.interpret),
             total: duration(timings.total),
         }),
         crops_omitted: answer.crops_omitted as u32,

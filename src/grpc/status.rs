@@ -34,6 +34,17 @@ pub(crate) fn answer(fault: &Fault, request_id: &RequestId) -> axum::response::R
     of(fault, request_id).into_http()
 }
 
+/// What tonic itself refused, before any method of ours was called: what it says is about the call's form.
+pub(crate) fn refused(response: &axum::response::Response) -> Option<Code> {
+    let code = tonic::Code::from_bytes(response.headers().get(Status::GRPC_STATUS)?.as_bytes());
+    match code {
+        tonic::Code::Ok => None,
+        tonic::Code::Unimplemented => Some(Code::NotFound),
+        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => Some(Code::PayloadTooLarge),
+        _ => Some(Code::InvalidRequest),
+    }
+}
+
 /// The public half of a fault.
 pub(super) fn of(fault: &Fault, request_id: &RequestId) -> Status {
     let mut details = ErrorDetails::new();

@@ -38,7 +38,10 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
 
     let method = request.method().clone();
     // The pattern, not the path: a path is the client's own text and of any length.
-    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
+    let route = match grpc::method(request.uri().path()) {
+        Some(method) => method.to_owned(),
+        None => request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned(),
+    };
     let span = tracing::info_span!("request", %request_id);
     let mut response = match asked {
         Ok(_) => next.run(request).instrument(span.clone()).await,
@@ -57,6 +60,9 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
     response.headers_mut().insert(REQUEST_ID, id);
     let timing = server_timing::header(response.extensions().get::<Timings>(), begin.elapsed());
     response.headers_mut().insert(SERVER_TIMING, timing);
+    let code = fault.as_ref().map(|fault| fault.code()).or_else(|| grpc::refused(&response));
+    let (status, name) = code.map_or((response.status().as_u16(), ""), |code| (code.row().status, code.name()));
+    service.metrics.requests.answered(&route, status, name, begin.elapsed());
     span.in_scope(|| log(&method, &route, &response, fault.as_deref(), begin));
     response
 }
@@ -88,7 +94,7 @@ fn log(method: &axum::http::Method, route: &str, response: &Response, fault: Opt
     let key = response.extensions().get::<KeyName>().map(KeyName::as_str);
     if status >= 500 {
         tracing::warn!(%method, route, status, ms, key, code, detail, cause, "answered");
-    } else if matches!(route, "/livez" | "/readyz") {
+    } else if matches!(route, "/livez" | "/readyz" | "/metrics") {
         tracing::debug!(%method, route, status, ms, "answered");
     } else {
         tracing::info!(%method, route, status, ms, key, code, detail, cause, "answered");

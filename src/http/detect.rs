@@ -479,6 +479,9 @@ pub struct Milliseconds {
     /// The model, there and back.
     #[schema(example = 61.0)]
     pub infer: f64,
+    /// From the model's answer to detections.
+    #[schema(example = 0.2)]
+    pub interpret: f64,
     /// From the whole upload to the detections.
     #[schema(example = 63.1)]
     pub total: f64,
@@ -508,6 +511,7 @@ impl DetectAnswer {
                 decode: ms(timings.decode),
                 prepare: ms(timings.prepare),
                 infer: ms(timings.infer),
+                interpret: ms(timings.interpret),
                 total: ms(timings.total),
             },
         }

@@ -25,7 +25,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::fault::{Code, Fault};
 use crate::http::problem::{MEDIA_TYPE, Problem};
-use crate::http::{Service, batch, detect, examples, health, models, request_timeout};
+use crate::http::{Service, batch, detect, examples, health, metrics, models, request_timeout};
 use crate::request_id::RequestId;
 
 /// The names of the two ways to send a key.
@@ -46,7 +46,7 @@ const EXAMPLE_ID: &str = "019ab3e0-5c2e-7d31-b3f4-6a0c1c2d3e4f";
     tags(
         (name = "detect", description = "Find objects in a photo."),
         (name = "models", description = "What is served."),
-        (name = "health", description = "For probes."),
+        (name = "health", description = "For probes and monitoring."),
     ),
     components(schemas(Problem)),
 )]
@@ -64,6 +64,11 @@ pub(super) fn guarded_routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(models::labels))
 }
 
+/// The route of the metrics, which needs a key as well; apart from the others because it may be elsewhere.
+pub(super) fn metrics_route() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::new().routes(routes!(metrics::metrics))
+}
+
 /// The routes that are open to all: probes bear no keys.
 pub(super) fn open_routes() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::new().routes(routes!(health::livez)).routes(routes!(health::readyz))
@@ -73,7 +78,7 @@ pub(super) fn open_routes() -> OpenApiRouter<Arc<Service>> {
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
-    let mut guarded = guarded_routes().into_openapi();
+    let mut guarded = guarded_routes().merge(metrics_route()).into_openapi();
     operations(&mut guarded).for_each(add_security);
     document.merge(guarded);
     document.merge(open_routes().into_openapi());

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use axum::Router;
 use futures::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::fault::{Code, Fault};
 use crate::lifecycle::{Lifecycle, Phase};
+use crate::telemetry::metrics::Metrics;
 
 mod connection;
 mod connections;
@@ -59,6 +61,16 @@ struct Shared {
     router: Router,
     lifecycle: Lifecycle,
     tls: Option<TlsAcceptor>,
+    metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    /// Tells a client off that has no request yet.
+    async fn refuse(&self, io: impl AsyncRead + AsyncWrite + Unpin, fault: &Fault) {
+        let row = fault.code().row();
+        self.metrics.requests.refused(row.status, row.name);
+        refusal::send(io, fault).await;
+    }
 }
 
 /// A listener with what it serves.
@@ -69,10 +81,19 @@ pub struct Server {
 
 impl Server {
     /// Serves these routes within these bounds, over TLS where there is an identity.
-    pub fn new(router: Router, bounds: Bounds, identity: Option<&Arc<Identity>>, lifecycle: Lifecycle) -> Self {
+    pub fn new(
+        router: Router,
+        bounds: Bounds,
+        identity: Option<&Arc<Identity>>,
+        lifecycle: Lifecycle,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let tls = identity.map(Identity::acceptor);
         let connections = Connections::new(bounds.connections);
-        Self { shared: Arc::new(Shared { bounds, router, lifecycle, tls }), connections: Arc::new(connections) }
+        Self {
+            shared: Arc::new(Shared { bounds, router, lifecycle, tls, metrics }),
+            connections: Arc::new(connections),
+        }
     }
 
     /// Takes connections until the service stops, and waits until the last has ended. Those that are left when the future

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue};
 
 use crate::detect::Timings;
+use crate::telemetry::metrics::Stage;
 
 pub(super) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -13,9 +14,9 @@ pub(super) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-tim
 /// to its answer; the stages are there where a photo went through them.
 pub(super) fn header(stages: Option<&Timings>, total: Duration) -> HeaderValue {
     let mut text = String::new();
-    if let Some(Timings { queue, decode, prepare, infer, total: _ }) = stages {
-        for (name, time) in [("queue", queue), ("decode", decode), ("prepare", prepare), ("infer", infer)] {
-            let _ = write!(text, "{name};dur={:.1}, ", time.as_secs_f64() * 1000.0);
+    if let Some(Timings { queue, decode, prepare, infer, interpret, total: _ }) = stages {
+        for (stage, time) in Stage::ALL.into_iter().zip([queue, decode, prepare, infer, interpret]) {
+            let _ = write!(text, "{};dur={:.1}, ", stage.name(), time.as_secs_f64() * 1000.0);
         }
     }
     let _ = write!(text, "total;dur={:.1}", total.as_secs_f64() * 1000.0);

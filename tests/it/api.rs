@@ -58,7 +58,7 @@ async fn the_answer_has_the_documented_form() {
     );
     let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(members(&body["detections"][0]), ["box", "class_id", "label", "score"]);
-    assert_eq!(members(&body["timings_ms"]), ["decode", "infer", "prepare", "queue", "total"]);
+    assert_eq!(members(&body["timings_ms"]), ["decode", "infer", "interpret", "prepare", "queue", "total"]);
     assert!(body["timings_ms"]["infer"].as_f64().unwrap() > 0.0);
 }
 

@@ -20,6 +20,7 @@ use spotter::model::adapter::{self, Candidate};
 use spotter::model::signature::Signature;
 use spotter::model::version::{State, VersionChoice};
 use spotter::request_id::RequestId;
+use spotter::telemetry::metrics::Metrics;
 use spotter::tensor::{Tensor, TensorSpec, Values};
 use spotter::workers::Workers;
 
@@ -91,7 +92,7 @@ async fn both_backends_keep_the_same_promises_and_see_the_same() {
 
     let server = ScriptedServing::start(script(Arc::clone(&embedded)).await).await;
     let serving = settings(&["--serving", &server.url()]).serving(&[]);
-    let there = keeps_its_promises(&Serving::new(serving).unwrap(), "model", 3).await;
+    let there = keeps_its_promises(&Serving::new(serving, &Metrics::new().hosts).unwrap(), "model", 3).await;
     assert_eq!(here, there);
 }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 use spotter::app;
 use spotter::backend::serving::{Resolve, Serving};
 use spotter::detect::{Catalog, Model, Profile};
+use spotter::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
@@ -291,7 +292,7 @@ async fn a_name_is_resolved_again_and_its_hosts_come_and_go() {
     let mut pool = flags.serving(&[]);
     pool.resolver = Arc::clone(&names) as Arc<dyn Resolve>;
     let mut service = app::build(&flags).unwrap();
-    let backend = Arc::new(Serving::new(pool).unwrap());
+    let backend = Arc::new(Serving::new(pool, &Metrics::new().hosts).unwrap());
     service.catalog = Catalog::new(vec![Model::new(Profile::named("model"), backend)]);
     let spotter = Spotter::run(service).await;
 
@@ -415,7 +416,7 @@ async fn a_host_that_vanishes_from_its_name_finishes_what_it_has() {
     let mut pool = flags.serving(&[]);
     pool.resolver = Arc::clone(&names) as Arc<dyn Resolve>;
     let mut service = app::build(&flags).unwrap();
-    let backend = Arc::new(Serving::new(pool).unwrap());
+    let backend = Arc::new(Serving::new(pool, &Metrics::new().hosts).unwrap());
     service.catalog = Catalog::new(vec![Model::new(Profile::named("model"), backend)]);
     let spotter = Spotter::run(service).await;
     until_used(&spotter, SCORES[0]).await;

@@ -54,7 +54,7 @@ async fn every_answer_says_where_its_time_went() {
     let spotter = Spotter::start(&[]).await;
     let detected = spotter.upload("/v1/detect", photo("chelsea.png")).await;
     let timing = detected.headers()["server-timing"].to_str().unwrap().to_owned();
-    assert_eq!(names(&timing), ["queue", "decode", "prepare", "infer", "total"]);
+    assert_eq!(names(&timing), ["queue", "decode", "prepare", "infer", "interpret", "total"]);
     let body: Value = detected.json().await.unwrap();
     let infer = format!("infer;dur={:.1},", body["timings_ms"]["infer"].as_f64().unwrap());
     assert!(timing.contains(&infer), "{timing} is as in {body}");

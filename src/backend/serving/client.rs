@@ -26,6 +26,10 @@ use crate::backend::{Backend, Call, Predict, Prediction, Replica, Target};
 use crate::fault::{Code, Fault};
 use crate::model::signature::Signature;
 use crate::model::version::{VersionChoice, VersionStatus};
+use crate::telemetry::metrics::Hosts;
+
+/// What a call is counted as that was given up for the sake of a host that answers.
+const SILENT: &str = "silent";
 
 /// A set of TensorFlow Serving hosts that serve the same models.
 #[derive(Debug)]
@@ -46,12 +50,12 @@ enum Naming {
 }
 
 impl Serving {
-    /// Must be called inside a tokio runtime. Connects to nothing yet.
+    /// Counts its calls in `series`. Must be called inside a tokio runtime. Connects to nothing yet.
     ///
     /// # Errors
     /// When the files of TLS cannot be used.
-    pub fn new(settings: Settings) -> Result<Self, tls::Error> {
-        Ok(Self { pool: Arc::new(Pool::new(&settings)?), settings, only: None })
+    pub fn new(settings: Settings, series: &Hosts) -> Result<Self, tls::Error> {
+        Ok(Self { pool: Arc::new(Pool::new(&settings, series)?), settings, only: None })
     }
 
     fn prediction(&self, channel: Channel) -> PredictionServiceClient<Channel> {
@@ -82,10 +86,11 @@ impl Serving {
         };
         let mut refused: Option<Fault> = None;
         let mut next = route.first();
-        while let Some(lease) = next {
+        while let Some(mut lease) = next {
             if call.deadline.passed() {
                 return Err(status::deadline_passed(target));
             }
+            lease.begins();
             let asking = async {
                 let standing = match naming {
                     Naming::Standing => lease.host().standings().version(target).await,
@@ -99,6 +104,12 @@ impl Serving {
                 (standing, send(lease.channel(), request).await)
             };
             let answer = call.deadline.bound(self.wait(&route, &lease, asking)).await;
+            lease.ended(match &answer {
+                Ok(Some((_, Ok(_)))) => status::outcome(tonic::Code::Ok),
+                Ok(Some((_, Err(refusal)))) => status::outcome(refusal.code()),
+                Ok(None) => SILENT,
+                Err(_) => status::outcome(tonic::Code::DeadlineExceeded),
+            });
             let (fault, blame) = match answer.map_err(|_| status::deadline_passed(target))? {
                 Some((_, Ok(answer))) => {
                     lease.host().worked();

@@ -17,6 +17,7 @@ use super::proto::tensorflow::serving::GetModelStatusRequest;
 use super::proto::tensorflow::serving::model_service_client::ModelServiceClient;
 use super::standings::Standings;
 use super::status::Blame;
+use crate::telemetry::metrics::HostSeries;
 
 /// Failures in a row that put a host out. One that has just come back has one left.
 const MAX_FAILURES: u32 = 3;
@@ -39,6 +40,7 @@ pub(super) struct Host {
     standings: Standings,
     /// Told when it is back in rotation.
     disturbances: watch::Sender<()>,
+    series: Arc<HostSeries>,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,7 @@ impl Host {
         connector: Arc<Connector>,
         channels: usize,
         disturbances: watch::Sender<()>,
+        series: Arc<HostSeries>,
     ) -> Self {
         let made = (0..channels.max(1)).map(|_| connector.channel(&place)).collect();
         let health =
@@ -74,6 +77,7 @@ impl Host {
             health: Mutex::new(health),
             standings: Standings::default(),
             disturbances,
+            series,
         }
     }
 
@@ -103,6 +107,7 @@ impl Host {
         health.failures = 0;
         health.pause = SHORTEST_PAUSE;
         if std::mem::take(&mut health.is_out) {
+            self.series.is_up(true);
             tracing::info!(host = %self.place, "model server answers again");
             self.disturbances.send_replace(());
         }
@@ -141,6 +146,7 @@ impl Host {
         if !health.is_out {
             tracing::warn!(host = %self.place, why, "model server out of rotation until it gives a sign of life");
             health.is_out = true;
+            self.series.is_up(false);
             // A connection whose other end is gone without a word would fail calls long after the host is back.
             let mut channels = self.channels();
             for channel in channels.iter_mut() {
@@ -185,6 +191,7 @@ async fn ask_for_signs(host: Weak<Host>, mut pause: Duration) {
             health.heard = Instant::now();
             health.is_watched = false;
             if std::mem::take(&mut health.is_out) {
+                host.series.is_up(true);
                 tracing::info!(host = %host.place, "model server back in rotation");
                 host.disturbances.send_replace(());
                 // Proof is an answered call: until then one failure is enough, and the next pause is longer.
@@ -209,7 +216,12 @@ async fn ask_for_signs(host: Weak<Host>, mut pause: Duration) {
 pub(super) struct Lease {
     host: Arc<Host>,
     channel: Channel,
+    /// When the call began that is under way.
+    began: Option<Instant>,
 }
+
+/// What a call is counted as that ends with the request it was made for.
+const ABANDONED: &str = "abandoned";
 
 impl Lease {
     pub(super) fn new(host: Arc<Host>) -> Self {
@@ -219,7 +231,19 @@ impl Lease {
             let channels = host.channels();
             channels[turn % channels.len()].clone()
         };
-        Self { host, channel }
+        Self { host, channel, began: None }
+    }
+
+    /// A call begins, which is counted when it ends.
+    pub(super) fn begins(&mut self) {
+        self.began = Some(Instant::now());
+    }
+
+    /// How the call that began has ended.
+    pub(super) fn ended(&mut self, outcome: &'static str) {
+        if let Some(began) = self.began.take() {
+            self.host.series.called(outcome, began.elapsed());
+        }
     }
 
     pub(super) fn channel(&self) -> Channel {
@@ -234,5 +258,6 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.host.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.ended(ABANDONED);
     }
 }

@@ -21,6 +21,7 @@ use super::resolve::{Resolve, System};
 use super::status::Blame;
 use super::tls;
 use crate::deadline::Deadline;
+use crate::telemetry::metrics;
 
 /// How the pool is built.
 #[derive(Debug, Clone)]
@@ -87,7 +88,7 @@ impl Pool {
     ///
     /// # Errors
     /// When the files of TLS cannot be used.
-    pub(super) fn new(settings: &Settings) -> Result<Self, tls::Error> {
+    pub(super) fn new(settings: &Settings, series: &metrics::Hosts) -> Result<Self, tls::Error> {
         let files = settings.addresses.iter().any(Address::is_tls).then_some(&settings.tls);
         let connector = Arc::new(Connector::new(settings.connect_timeout, files)?);
         let stale = Arc::new(Notify::new());
@@ -97,6 +98,7 @@ impl Pool {
             connector,
             channels: settings.channels,
             resolver: Arc::clone(&settings.resolver),
+            series: series.clone(),
             found: settings.addresses.iter().map(|address| (address.clone(), places_by_number(address))).collect(),
             hosts: sender,
             disturbances: disturbances.clone(),
@@ -251,6 +253,7 @@ struct Directory {
     connector: Arc<Connector>,
     channels: usize,
     resolver: Arc<dyn Resolve>,
+    series: metrics::Hosts,
     /// What each address was found to stand for; none until its name is resolved.
     found: Vec<(Address, Option<Vec<Place>>)>,
     hosts: watch::Sender<Option<Hosts>>,
@@ -320,7 +323,7 @@ impl Directory {
 
     fn appeared(&self, place: &Place) -> Arc<Host> {
         tracing::debug!(host = %place, "model server found");
-        let disturbances = self.disturbances.clone();
-        Arc::new(Host::new(place.clone(), Arc::clone(&self.connector), self.channels, disturbances))
+        let (series, disturbances) = (self.series.host(&place.to_string()), self.disturbances.clone());
+        Arc::new(Host::new(place.clone(), Arc::clone(&self.connector), self.channels, disturbances, series))
     }
 }

@@ -115,6 +115,29 @@ pub(super) fn blame(status: &Status, target: &Target) -> Blame {
     }
 }
 
+/// The code in a word, for the metrics.
+pub(super) fn outcome(code: Grpc) -> &'static str {
+    match code {
+        Grpc::Ok => "ok",
+        Grpc::Cancelled => "cancelled",
+        Grpc::Unknown => "unknown",
+        Grpc::InvalidArgument => "invalid_argument",
+        Grpc::DeadlineExceeded => "deadline_exceeded",
+        Grpc::NotFound => "not_found",
+        Grpc::AlreadyExists => "already_exists",
+        Grpc::PermissionDenied => "permission_denied",
+        Grpc::ResourceExhausted => "resource_exhausted",
+        Grpc::FailedPrecondition => "failed_precondition",
+        Grpc::Aborted => "aborted",
+        Grpc::OutOfRange => "out_of_range",
+        Grpc::Unimplemented => "unimplemented",
+        Grpc::Internal => "internal",
+        Grpc::Unavailable => "unavailable",
+        Grpc::DataLoss => "data_loss",
+        Grpc::Unauthenticated => "unauthenticated",
+    }
+}
+
 /// How prost says that bytes are no message.
 const UNDECODABLE: &str = "failed to decode Protobuf message";
 

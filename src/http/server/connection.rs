@@ -89,7 +89,7 @@ impl Connection {
     /// Tells the client why it is not served. Over TLS that would take a handshake first, which is work.
     pub(super) async fn refuse(self, fault: &Fault) {
         if self.shared.tls.is_none() {
-            refusal::send(self.stream, fault).await;
+            self.shared.refuse(self.stream, fault).await;
         }
     }
 
@@ -124,7 +124,7 @@ async fn speak(mut io: impl Socket, peer: SocketAddr, shared: Arc<Shared>, pulse
         why = pulse.overdue(&shared.bounds) => {
             // One that said nothing at all is told nothing.
             if why == Overdue::Head {
-                refusal::send(io, &refusal::late_head(&shared.bounds)).await;
+                shared.refuse(io, &refusal::late_head(&shared.bounds)).await;
             }
             return;
         }
@@ -172,8 +172,8 @@ async fn http1(io: impl Socket, ahead: Bytes, peer: SocketAddr, shared: Arc<Shar
     let end = accompany(Pin::new(&mut connection), &pulse, &shared).await;
     let (io, withheld) = connection.into_parts().io.into_inner().into_parts();
     match (end, withheld) {
-        (End::Over, Some(status)) => refusal::send(io, &refusal::fault(status, &shared.bounds)).await,
-        (End::LateHead, _) => refusal::send(io, &refusal::late_head(&shared.bounds)).await,
+        (End::Over, Some(status)) => shared.refuse(io, &refusal::fault(status, &shared.bounds)).await,
+        (End::LateHead, _) => shared.refuse(io, &refusal::late_head(&shared.bounds)).await,
         (End::CutOff, _) => io.forget(),
         (End::Over, None) => {}
     }

@@ -32,6 +32,7 @@ pub fn settings(flags: &[&str]) -> Settings {
 /// A running service and a client for it.
 pub struct Spotter {
     address: SocketAddr,
+    metrics: Option<SocketAddr>,
     client: Client,
     service: Arc<Service>,
     stop: Option<oneshot::Sender<()>>,
@@ -68,6 +69,8 @@ impl Spotter {
     async fn listen(service: Service, settings: &Settings) -> Self {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let listening = Listening::bind(service, settings.bounds(), loopback).await.unwrap();
+        let listening = listening.with_metrics_at(settings.metrics_listen).await.unwrap();
+        let metrics = listening.metrics_address();
         let shutdown = settings.shutdown();
         let address = listening.address();
         let service = Arc::clone(listening.service());
@@ -79,7 +82,7 @@ impl Spotter {
             listening.serve(stop, shutdown).await.unwrap();
         });
         let client = Client::builder().no_proxy().build().unwrap();
-        Self { address, client, service, stop: Some(stop), task }
+        Self { address, metrics, client, service, stop: Some(stop), task }
     }
 
     /// Who may ask it.
@@ -93,6 +96,11 @@ impl Spotter {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// A request where the metrics are scraped, when that is an address of its own.
+    pub fn scrape(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("http://{}{path}", self.metrics.unwrap()))
     }
 
     pub fn get(&self, path: &str) -> RequestBuilder {
