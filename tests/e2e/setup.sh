@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prepares the end-to-end tests: a virtual environment with TensorFlow, the official TensorFlow Serving
-# stubs and the test tools, and of Debian a browser, a proxy and tools for load. Safe to run before every
+# stubs and the test tools, and of Debian a browser, a proxy, tools for load and Prometheus. Safe to run before every
 # test run: when nothing has changed it only says so.
 #
 #   SPOTTER_VENV   where the environment goes (default: target/e2e-venv in the repository)
@@ -77,7 +77,7 @@ else
     make_venv
 fi
 
-# A browser, a proxy, and tools that ask too much: program, package.
+# A browser, a proxy, tools that ask too much, and who watches: program, package.
 missing=()
 while read -r program package; do
     if command -v "$program" >/dev/null; then
@@ -90,6 +90,8 @@ chromium chromium
 haproxy haproxy
 slowhttptest slowhttptest
 h2load nghttp2-client
+prometheus prometheus
+promtool prometheus
 TOOLS
 
 if [ "${#missing[@]}" -gt 0 ]; then
