@@ -362,7 +362,7 @@ pub async fn warm_up(service: Arc<Service>) {
 }
 
 async fn warm_up_model(service: &Service, model: &Arc<Model>) {
-    let call = Call { deadline: Deadline::after(service.request_timeout), request_id: RequestId::generate() };
+    let call = Call::new(Deadline::after(service.request_timeout), RequestId::generate());
     let backend = model.backend().describe();
     match model.ready(&call, service.request_timeout).await {
         Ok(resolved) => {

@@ -14,6 +14,7 @@ use crate::model::adapter::Outputs;
 use crate::model::signature::Signature;
 use crate::model::version::{VersionChoice, VersionStatus};
 use crate::request_id::RequestId;
+use crate::telemetry::Record;
 use crate::tensor::Tensor;
 
 pub mod embedded;
@@ -26,6 +27,15 @@ pub struct Call {
     pub deadline: Deadline,
     /// On whose behalf.
     pub request_id: RequestId,
+    /// What the request meets on its way.
+    pub record: Arc<Record>,
+}
+
+impl Call {
+    /// One of which nothing is told yet.
+    pub fn new(deadline: Deadline, request_id: RequestId) -> Self {
+        Self { deadline, request_id, record: Arc::default() }
+    }
 }
 
 /// A model, in one of its versions.

@@ -14,6 +14,7 @@ use crate::service::Service;
 
 mod accept;
 mod access;
+mod account;
 mod batch;
 mod context;
 mod cors;

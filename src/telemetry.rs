@@ -1,5 +1,10 @@
-//! What an operator sees of the service.
-//!
-//! One typed field a metric, in one place: names are written once, and a call site cannot misspell one.
+//! What an operator sees of the service: [`metrics`], and of each request its [`Record`].
 
 pub mod metrics;
+mod photo_failed;
+mod record;
+mod stage;
+
+pub use photo_failed::photo_failed;
+pub use record::{Record, Told};
+pub use stage::Stage;

@@ -198,7 +198,7 @@ async fn look(
     let read = tokio::task::spawn_blocking(move || read(&path)).await.map_err(Fault::internal)?;
     let image = read.map_err(|error| Fault::new(Code::MissingImage, format!("cannot be read: {error}")))?;
     let keep = if target.is_some() { Keep::Photo } else { Keep::Nothing };
-    let call = Call { deadline: Deadline::after(service.request_timeout), request_id: RequestId::generate() };
+    let call = Call::new(Deadline::after(service.request_timeout), RequestId::generate());
     let mut answer = service.pipeline.detect(model, Job { image, wanted, keep }, &call).await?;
     if let (Some(out), Some(mut kept)) = (target, answer.pixels.take()) {
         let tags = tags(&answer.detections);

@@ -80,7 +80,7 @@ impl Report {
 /// One model at one place. A check that needs a failed one is left out.
 async fn check(service: &Service, model: &Arc<Model>, report: &mut Report) {
     print::line(format_args!("Model '{}', run by {}", model.name(), model.backend().describe()));
-    let call = Call { deadline: Deadline::after(service.request_timeout), request_id: RequestId::generate() };
+    let call = Call::new(Deadline::after(service.request_timeout), RequestId::generate());
     if !available(model, &call, report).await {
         return;
     }

@@ -347,7 +347,7 @@ impl Model {
             return proof.clone();
         }
         let (model, version) = (Arc::clone(self), Arc::clone(resolved));
-        let call = Call { deadline: Deadline::after(patience), request_id: call.request_id.clone() };
+        let call = Call::new(Deadline::after(patience), call.request_id.clone());
         let task = tokio::spawn(async move { model.prove(version, &call).await });
         let proof = task.map(|done| done.unwrap_or_else(|panic| Err(Fault::internal(panic)))).boxed().shared();
         known.proving = Some((resolved.version, proof.clone()));

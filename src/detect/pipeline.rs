@@ -19,7 +19,8 @@ use crate::geometry::{Letterbox, Size, View};
 use crate::image::{Decoded, Encoded, Format, Limits, Rgb};
 use crate::model::input::{self, Form, Input, Prepared};
 use crate::model::version::VersionChoice;
-use crate::telemetry::metrics::{Metrics, Stage};
+use crate::telemetry::Stage;
+use crate::telemetry::metrics::Metrics;
 use crate::workers::Workers;
 
 /// What every photo passes through.
@@ -161,11 +162,14 @@ impl Pipeline {
     pub async fn detect(&self, model: &Model, job: Job, call: &Call) -> Result<Answer, Fault> {
         let photos = &self.metrics.photos;
         photos.arrived(job.image.len());
+        call.record.arrived(model.name(), job.image.len());
         let answer = self.find(model, job, call).await;
         match &answer {
             Ok(Answer { version, detections, .. }) => {
                 let labels = detections.iter().map(|found| found.label.as_str());
                 photos.version(model.name(), *version).answered(labels);
+                call.record.version(*version);
+                call.record.found(detections.len());
             }
             Err(fault) => photos.failed(model.name(), fault.code().name()),
         }
@@ -180,12 +184,13 @@ impl Pipeline {
             OrientationPolicy::Apply => photo,
             OrientationPolicy::Ignore => photo.as_stored(),
         });
+        call.record.seen(photo.format().name(), photo.photo());
         let choice = model.version(&choice).clone();
         let resolved = model.resolve(&choice, call).await?;
         let waiting = Instant::now();
         let admitted = self.admission.admit(model.name(), photo.photo().pixels(), call.deadline).await?;
         let queue = waiting.elapsed();
-        self.metrics.photos.version(model.name(), resolved.version).passed(Stage::Queue, queue);
+        self.passed(model, resolved.version, call, [(Stage::Queue, queue)]);
 
         let needs = if options.crops.is_some() { Keep::Photo } else { keep };
         let mut asked = Asked { model, choice, resolved, photo, options: &options, keep: needs, call };
@@ -231,7 +236,7 @@ impl Pipeline {
         };
         let (detections, interpret, crops_omitted, pixels) =
             if is_short { interpret()? } else { self.workers.run(call.deadline, interpret).await? };
-        self.metrics.photos.version(model.name(), version).passed(Stage::Interpret, interpret);
+        self.passed(model, version, call, [(Stage::Interpret, interpret)]);
         let timings = Timings { queue, decode, prepare, infer, interpret, total: begin.elapsed() };
         Ok(Answer {
             version,
@@ -245,6 +250,16 @@ impl Pipeline {
             timings,
             pixels: pixels.filter(|_| keep == Keep::Photo).map(|pixels| Kept { pixels, _admitted: admitted }),
         })
+    }
+
+    /// A photo for this version has passed through these stages.
+    fn passed<const N: usize>(&self, model: &Model, version: i64, call: &Call, stages: [(Stage, Duration); N]) {
+        let series = self.metrics.photos.version(model.name(), version);
+        call.record.version(version);
+        for (stage, took) in stages {
+            series.passed(stage, took);
+            call.record.passed(stage, took);
+        }
     }
 
     /// Decodes and prepares on a core, then asks the model.
@@ -261,15 +276,13 @@ impl Pipeline {
             move || ready(&photo, &views, &resolved.adapter.input, keep, max_side)
         };
         let Ready { prepared, pixels, decode, prepare } = self.workers.run(call.deadline, job).await?;
-        let series = self.metrics.photos.version(model.name(), resolved.version);
-        series.passed(Stage::Decode, decode);
-        series.passed(Stage::Prepare, prepare);
+        self.passed(model, resolved.version, call, [(Stage::Decode, decode), (Stage::Prepare, prepare)]);
         let begin = Instant::now();
         let letterboxes = prepared.iter().map(|prepared| prepared.letterbox).collect();
         let predicts = prepared.into_iter().map(|prepared| model.predict(choice, resolved, prepared.tensor, call));
         let outcome = futures::stream::iter(predicts).buffered(VIEWS_AT_ONCE).try_collect().await;
         let infer = begin.elapsed();
-        series.passed(Stage::Infer, infer);
+        self.passed(model, resolved.version, call, [(Stage::Infer, infer)]);
         Ok(Attempt { letterboxes, pixels, decode, prepare, infer, outcome })
     }
 

@@ -21,9 +21,9 @@ pub(super) async fn detect(
     let bounds = detector.service().batch;
     bounds.check(images.len())?;
     let params = message::params(model.as_ref(), options);
-    let results = images.into_iter().map(|image| {
+    let results = images.into_iter().zip(0..).map(|(image, index)| {
         let (params, model) = (params.clone(), model.as_ref());
-        async move { message::result(detector.detect(image, model, params, call).await) }
+        async move { message::result(index, detector.detect(image, model, params, call).await) }
     });
     Ok(v1::DetectBatchResponse { results: futures::stream::iter(results).buffered(bounds.at_once).collect().await })
 }

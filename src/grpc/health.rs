@@ -40,7 +40,7 @@ impl Health {
         if self.service.lifecycle.phase() >= Phase::Draining {
             return Some(ServingStatus::NotServing);
         }
-        let call = Call { deadline: Deadline::after(PATIENCE), request_id: RequestId::generate() };
+        let call = Call::new(Deadline::after(PATIENCE), RequestId::generate());
         let ready = self.service.catalog.default_model().ready(&call, self.service.request_timeout).await;
         Some(if ready.is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing })
     }

@@ -8,6 +8,7 @@ use crate::fault::Fault;
 use crate::geometry::{PixelBox, Size};
 use crate::image::encode::Picture;
 use crate::request_id::RequestId;
+use crate::telemetry::photo_failed;
 
 /// The options of a message by their names, to be read as those of every other front are.
 pub(super) fn params(model: Option<&v1::ModelChoice>, options: Option<v1::DetectOptions>) -> Vec<Param> {
@@ -128,14 +129,15 @@ fn crop(crop: &Crop) -> v1::Crop {
     v1::Crop { format: format.into(), width: crop.size.width, height: crop.size.height, image: crop.file.clone() }
 }
 
-/// One photo's result among several.
-pub(super) fn result(outcome: Result<v1::DetectResponse, Fault>) -> v1::Result {
+/// The result of the photo of this number among several.
+pub(super) fn result(photo: u64, outcome: Result<v1::DetectResponse, Fault>) -> v1::Result {
     let outcome = match outcome {
         Ok(response) => v1::result::Outcome::Response(response),
-        Err(fault) => v1::result::Outcome::Failure(v1::Failure {
-            code: fault.code().name().to_owned(),
-            detail: fault.detail().to_owned(),
-        }),
+        Err(fault) => {
+            photo_failed(photo, &fault);
+            let (code, detail) = (fault.code().name().to_owned(), fault.detail().to_owned());
+            v1::result::Outcome::Failure(v1::Failure { code, detail })
+        }
     };
     v1::Result { outcome: Some(outcome) }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
+use tracing::Instrument;
 
 use super::detection::Detector;
 use super::proto::v1;
@@ -29,13 +30,14 @@ pub(super) fn detect(
     request_id: RequestId,
 ) -> ReceiverStream<Result<v1::StreamDetectResponse, Status>> {
     let (answers, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
+    let looking = async move {
         let gone = answers.clone();
         tokio::select! {
             () = look(detector, frames, request_id, answers) => {}
             () = gone.closed() => {}
         }
-    });
+    };
+    tokio::spawn(looking.in_current_span());
     ReceiverStream::new(receiver)
 }
 
@@ -127,10 +129,10 @@ async fn answer(
     let v1::StreamSettings { model, options } = settings;
     // Each frame has a request's time of its own; the stream may go on for as long as the caller likes.
     let deadline = Deadline::after(detector.service().request_timeout);
-    let call = Call { deadline, request_id: request_id.clone() };
+    let call = Call::new(deadline, request_id.clone());
     let params = message::params(model.as_ref(), options);
     let outcome = detector.detect(image, model.as_ref(), params, &call).await;
-    v1::StreamDetectResponse { frame_id: id, passed_over, result: Some(message::result(outcome)) }
+    v1::StreamDetectResponse { frame_id: id, passed_over, result: Some(message::result(id, outcome)) }
 }
 
 #[cfg(test)]

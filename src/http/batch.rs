@@ -20,6 +20,7 @@ use crate::http::detect::{self, DetectAnswer, JsonUpload, MODEL_VERSION, Query, 
 use crate::http::problem::Problem;
 use crate::http::upload::{Batch, Upload};
 use crate::service::Service;
+use crate::telemetry::photo_failed;
 
 /// Find objects in several photos with the default model
 ///
@@ -176,12 +177,7 @@ impl Photo {
             Ok(Seen { answer, .. }) => return Self { index, answer: Some(answer), problem: None },
             Err(fault) => fault,
         };
-        let (code, cause) = (fault.code(), fault.cause_chain());
-        if code.row().status >= 500 {
-            tracing::warn!(photo = index, code = code.name(), detail = %fault, cause, "a photo of a batch failed");
-        } else {
-            tracing::info!(photo = index, code = code.name(), detail = %fault, cause, "a photo of a batch failed");
-        }
+        photo_failed(index as u64, &fault);
         // In a header it would be about the whole.
         let fault = match fault.retry_seconds() {
             Some(seconds) => fault.with("retry_after", seconds),

@@ -110,7 +110,6 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
     let answer = pipeline.detect(model, Job { image, wanted, keep }, &call).await?;
 
     let version = HeaderValue::from(answer.version);
-    let timings = answer.timings;
     let mut response = match form {
         Answer::Json => {
             let body: Box<str> = written(model.name(), answer, normalized, &call, &pipeline.workers).await?.into();
@@ -127,7 +126,6 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
             ([(header::CONTENT_TYPE, picture.media_type())], file).into_response()
         }
     };
-    response.extensions_mut().insert(timings);
     response.headers_mut().insert(MODEL_VERSION, version);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)

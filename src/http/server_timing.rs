@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
 
-use crate::detect::Timings;
-use crate::telemetry::metrics::Stage;
+use crate::telemetry::{Stage, Told};
 
 pub(super) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// `queue;dur=0.1, decode;dur=1.2, …, total;dur=63.1` in milliseconds. The total is that of the whole request, from its head
-/// to its answer; the stages are there where a photo went through them.
-pub(super) fn header(stages: Option<&Timings>, total: Duration) -> HeaderValue {
+/// to its answer; the stages are those that a photo has passed, also where it failed after them, and for several photos their
+/// sums.
+pub(super) fn header(told: &Told, total: Duration) -> HeaderValue {
     let mut text = String::new();
-    if let Some(Timings { queue, decode, prepare, infer, interpret, total: _ }) = stages {
-        for (stage, time) in Stage::ALL.into_iter().zip([queue, decode, prepare, infer, interpret]) {
+    for stage in Stage::ALL {
+        if let Some(time) = told.stage(stage) {
             let _ = write!(text, "{};dur={:.1}, ", stage.name(), time.as_secs_f64() * 1000.0);
         }
     }

@@ -22,7 +22,7 @@ mod requests;
 
 pub use hosts::{HostSeries, Hosts};
 pub use now::{Now, Places};
-pub use photos::{MAX_CLASSES, Photos, Stage, VersionSeries};
+pub use photos::{MAX_CLASSES, Photos, VersionSeries};
 pub use requests::Requests;
 
 /// The media type of what [`Metrics::render`] gives.
@@ -113,6 +113,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Stage;
 
     fn has(text: &str, line: &str) {
         assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");

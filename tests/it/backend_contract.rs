@@ -29,7 +29,7 @@ use crate::support::scripted_serving::{Script, ScriptedServing, floats};
 use crate::support::service::settings;
 
 fn call(budget: Duration) -> Call {
-    Call { deadline: Deadline::after(budget), request_id: RequestId::generate() }
+    Call::new(Deadline::after(budget), RequestId::generate())
 }
 
 fn minute() -> Call {

@@ -1,9 +1,15 @@
 //! `X-Request-Timeout` and `Server-Timing`.
 
 use std::io;
+use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use futures::{StreamExt, stream};
-use serde_json::Value;
+use serde_json::{Value, json};
+use spotter::grpc::proto::v1::DetectRequest;
+use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
+use tonic::Status;
 
 use crate::support::photos::photo;
 use crate::support::scripted_serving::{Script, ScriptedServing, grpc_timeout};
@@ -59,8 +65,32 @@ async fn every_answer_says_where_its_time_went() {
     let infer = format!("infer;dur={:.1},", body["timings_ms"]["infer"].as_f64().unwrap());
     assert!(timing.contains(&infer), "{timing} is as in {body}");
 
+    let batch = json!({"images": [{"image": BASE64_STANDARD.encode(photo("chelsea.png"))}]});
+    let batch = spotter.post("/v1/detect/batch").json(&batch).send().await.unwrap();
+    let stages = ["queue", "decode", "prepare", "infer", "interpret", "total"];
+    assert_eq!(names(batch.headers()["server-timing"].to_str().unwrap()), stages);
+
+    let mut client = DetectionServiceClient::connect(spotter.url("")).await.unwrap();
+    let answer = client.detect(DetectRequest { image: photo("chelsea.png"), ..Default::default() }).await.unwrap();
+    assert_eq!(names(answer.metadata().get("server-timing").unwrap().to_str().unwrap()), stages);
+    let failure = client.detect(DetectRequest::default()).await.unwrap_err();
+    assert_eq!(names(failure.metadata().get("server-timing").unwrap().to_str().unwrap()), ["total"]);
+
     for path in ["/v1/models", "/livez", "/docs/", "/nowhere"] {
         let answer = spotter.get(path).send().await.unwrap();
         assert_eq!(names(answer.headers()["server-timing"].to_str().unwrap()), ["total"], "{path}");
     }
+}
+
+/// A failure tells how far the photo came.
+#[tokio::test]
+async fn a_failure_says_where_its_time_went_as_well() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let spotter = Spotter::start(&["--serving", &serving.url()]).await;
+    spotter.detect("/v1/detect", photo("chelsea.png")).await;
+    serving.change(|script| script.predict = Arc::new(|_| Err(Status::invalid_argument("so wrong"))));
+    let failed = spotter.upload("/v1/detect", photo("chelsea.png")).await;
+    assert_eq!(failed.status(), 502);
+    let timing = failed.headers()["server-timing"].to_str().unwrap().to_owned();
+    assert_eq!(names(&timing), ["queue", "decode", "prepare", "infer", "total"]);
 }

@@ -15,6 +15,7 @@ mod faults;
 mod grpc;
 mod headers;
 mod lifecycle;
+mod log;
 mod metrics;
 mod models;
 mod openapi;

@@ -113,6 +113,20 @@ async fn a_photo_that_is_worked_on_is_in_flight() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_before_it_is_answered_is_counted_as_gone() {
+    let (serving, spotter) = busy().await;
+    serving.change(|script| script.hang = true);
+    let before = serving.received(|received| received.predicts.len());
+    let request = tokio::spawn(raw(&spotter, "/v1/detect", photo("chelsea.png")).send());
+    serving.until(|received| received.predicts.len() > before).await;
+    request.abort();
+    let gone = r#"spotter_requests_total{route="/v1/detect",status="499",code="CLIENT_GONE"} 1"#;
+    while !scraped(&spotter).await.lines().any(|line| line == gone) {}
+    let abandoned = format!(r#"spotter_serving_calls_total{{host="{}",outcome="abandoned"}} 1"#, serving.url());
+    while !scraped(&spotter).await.lines().any(|line| line == abandoned) {}
+}
+
+#[tokio::test]
 async fn a_host_that_cannot_be_reached_is_down_and_its_calls_have_failed() {
     let (serving, spotter) = busy().await;
     let host = serving.url();

@@ -98,7 +98,7 @@ async fn a_client_that_leaves_while_it_waits_for_a_core_costs_the_model_server_n
     });
     starts.await.unwrap();
     // The pipeline itself: over HTTP the options would wait for the core before the photo does.
-    let call = Call { deadline: Deadline::after(Duration::from_secs(60)), request_id: RequestId::generate() };
+    let call = Call::new(Deadline::after(Duration::from_secs(60)), RequestId::generate());
     let job = || Job {
         image: photo("chelsea.png"),
         wanted: Wanted::read(&[], model.profile().defaults, &model.labels()).unwrap(),

@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::known::Known;
 use super::{Seconds, in_seconds, observe};
+use crate::telemetry::Stage;
 
 /// Classes that are counted one by one, of all models together; those met later are counted as `other`. COCO has 80, Open
 /// Images 601.
@@ -22,37 +23,6 @@ const OTHER: &str = "other";
 
 /// Upper bounds in bytes: from a thumbnail to the default of --max-image-bytes.
 const BYTES: [f64; 8] = [1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 2e7];
-
-/// A part of the way of one photo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// Waiting for room among the photos that are worked on.
-    Queue,
-    /// From the file to pixels.
-    Decode,
-    /// From pixels to the model's input.
-    Prepare,
-    /// The model, there and back.
-    Infer,
-    /// From the model's answer to detections.
-    Interpret,
-}
-
-impl Stage {
-    /// In the order in which a photo meets them.
-    pub const ALL: [Self; 5] = [Self::Queue, Self::Decode, Self::Prepare, Self::Infer, Self::Interpret];
-
-    /// In a word, the same everywhere.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Queue => "queue",
-            Self::Decode => "decode",
-            Self::Prepare => "prepare",
-            Self::Infer => "infer",
-            Self::Interpret => "interpret",
-        }
-    }
-}
 
 /// Photos, and what was found in them.
 #[derive(Debug)]

@@ -1,0 +1,173 @@
+//! Every request is accounted for once: counted, and told in one line of the log, also where its client did not wait for the
+//! answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
+use axum::response::Response;
+
+use crate::access::key_ring::KeyName;
+use crate::fault::Fault;
+use crate::grpc;
+use crate::request_id::RequestId;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{Record, Stage};
+
+/// What a request is counted as whose client left before it was answered, as nginx numbers it. No problem of ours: nobody
+/// reads it.
+const GONE: (u16, &str) = (499, "CLIENT_GONE");
+
+/// A request that is not answered yet.
+pub(super) struct Account {
+    metrics: Arc<Metrics>,
+    method: Method,
+    route: Route,
+    request_id: RequestId,
+    record: Arc<Record>,
+    begin: Instant,
+    is_closed: bool,
+}
+
+/// Where a request went: never its path, which is the client's own text and of any length.
+enum Route {
+    Method(&'static str),
+    Pattern(MatchedPath),
+    None,
+}
+
+impl Route {
+    fn of(request: &Request) -> Self {
+        match (grpc::method(request.uri().path()), request.extensions().get::<MatchedPath>()) {
+            (Some(method), _) => Self::Method(method),
+            (None, Some(pattern)) => Self::Pattern(pattern.clone()),
+            (None, None) => Self::None,
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Method(method) => method,
+            Self::Pattern(pattern) => pattern.as_str(),
+            Self::None => "-",
+        }
+    }
+}
+
+/// How a request ended.
+struct End<'a> {
+    status: u16,
+    /// The problem's code; empty for success.
+    code: &'static str,
+    fault: Option<&'a Fault>,
+    key: Option<&'a str>,
+}
+
+impl Account {
+    pub(super) fn open(
+        metrics: &Arc<Metrics>,
+        request: &Request,
+        request_id: &RequestId,
+        record: &Arc<Record>,
+    ) -> Self {
+        Self {
+            metrics: Arc::clone(metrics),
+            method: request.method().clone(),
+            route: Route::of(request),
+            request_id: request_id.clone(),
+            record: Arc::clone(record),
+            begin: Instant::now(),
+            is_closed: false,
+        }
+    }
+
+    /// Since the head of the request was there.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
+    /// The request is answered. A gRPC call that failed counts as the status that its code has over HTTP.
+    pub(super) fn close(mut self, response: &Response, fault: Option<&Fault>) {
+        self.is_closed = true;
+        let code = fault.map(Fault::code).or_else(|| grpc::refused(response));
+        let (status, code) = code.map_or((response.status().as_u16(), ""), |code| (code.row().status, code.name()));
+        // Its name; the key itself is known nowhere but in its digest.
+        let key = response.extensions().get::<KeyName>().map(KeyName::as_str);
+        self.tell(&End { status, code, fault, key });
+    }
+
+    fn tell(&self, end: &End<'_>) {
+        let End { status, code, fault, key } = *end;
+        let (route, took) = (self.route.as_str(), self.elapsed());
+        self.metrics.requests.answered(route, status, code, took);
+
+        let told = self.record.told();
+        let model = told.model.as_ref().map(|(model, _)| model.as_str());
+        let version = told.model.as_ref().and_then(|(_, version)| *version);
+        // Of a request without photos nothing is said of photos.
+        let some = |count: usize| (told.photos > 0).then_some(count);
+        let (photos, bytes, detections) = (some(told.photos), some(told.bytes), some(told.detections));
+        let format = told.seen.map(|(format, _)| format);
+        let (width, height) = told.seen.map(|(_, size)| (size.width, size.height)).unzip();
+        let [queue_ms, decode_ms, prepare_ms, infer_ms, interpret_ms] =
+            Stage::ALL.map(|stage| told.stage(stage).map(milliseconds));
+        let (request_id, method, ms) = (self.request_id.as_str(), self.method.as_str(), milliseconds(took));
+        let code = (!code.is_empty()).then_some(code);
+        let detail = fault.map(Fault::detail);
+        let cause = fault.and_then(Fault::cause_chain);
+        macro_rules! line {
+            ($level:ident, $message:literal) => {
+                tracing::$level!(
+                    request_id,
+                    method,
+                    route,
+                    status,
+                    ms,
+                    key,
+                    code,
+                    detail,
+                    cause,
+                    model,
+                    version,
+                    photos,
+                    bytes,
+                    format,
+                    width,
+                    height,
+                    detections,
+                    queue_ms,
+                    decode_ms,
+                    prepare_ms,
+                    infer_ms,
+                    interpret_ms,
+                    $message
+                )
+            };
+        }
+        if !self.is_closed {
+            line!(info, "not answered: the client has left");
+        } else if status >= 500 {
+            // It failed on our side or behind us.
+            line!(warn, "answered");
+        } else if matches!(route, "/livez" | "/readyz" | "/metrics") {
+            line!(debug, "answered");
+        } else {
+            line!(info, "answered");
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if !self.is_closed {
+            let (status, code) = GONE;
+            self.tell(&End { status, code, fault: None, key: None });
+        }
+    }
+}
+
+/// To a tenth.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
+}

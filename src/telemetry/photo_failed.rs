@@ -1,0 +1,13 @@
+//! The line of a photo that failed beside others: the request as a whole has succeeded, so its own line does not tell.
+
+use crate::fault::Fault;
+
+/// Tells in the log what became of the photo of this number, in its batch or its stream.
+pub fn photo_failed(photo: u64, fault: &Fault) {
+    let (code, cause) = (fault.code(), fault.cause_chain());
+    if code.row().status >= 500 {
+        tracing::warn!(photo, code = code.name(), detail = %fault, cause, "a photo among others failed");
+    } else {
+        tracing::info!(photo, code = code.name(), detail = %fault, cause, "a photo among others failed");
+    }
+}

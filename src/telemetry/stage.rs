@@ -1,0 +1,32 @@
+//! The parts of the way of one photo.
+
+/// A part of the way of one photo. Waiting for a core is part of none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Waiting for room among the photos that are worked on.
+    Queue,
+    /// From the file to pixels.
+    Decode,
+    /// From pixels to the model's input.
+    Prepare,
+    /// The model, there and back.
+    Infer,
+    /// From the model's answer to detections.
+    Interpret,
+}
+
+impl Stage {
+    /// In the order in which a photo meets them.
+    pub const ALL: [Self; 5] = [Self::Queue, Self::Decode, Self::Prepare, Self::Infer, Self::Interpret];
+
+    /// In a word, the same everywhere.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Decode => "decode",
+            Self::Prepare => "prepare",
+            Self::Infer => "infer",
+            Self::Interpret => "interpret",
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The one line of each request.
+
+use std::io::{Read, Write};
+
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
+use spotter::grpc::proto::v1::{DetectBatchRequest, DetectRequest};
+use tonic::{Request, Status};
+
+use crate::cli::serve;
+use crate::support::photos::photo;
+use crate::support::scripted_serving::{Script, ScriptedServing};
+
+const KEY: &str = "0123456789abcdef-of-the-shop";
+
+/// One line a request, whichever the dialect and however it ends, with nothing secret in it and nothing of the photo.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_has_one_line_with_what_it_met() {
+    let serving_model = ScriptedServing::start(Script::image_tensor()).await;
+    let mut keys = tempfile::NamedTempFile::new().unwrap();
+    writeln!(keys, "shop: {KEY}").unwrap();
+    let (model_server, keys) = (serving_model.url(), keys.path().to_str().unwrap());
+    let flags = ["--listen", "127.0.0.1:0", "--log-format", "json", "--log", "trace", "--api-keys", keys];
+    let (mut serving, banner) = serve(&[&flags[..], &["--serving", &model_server, "--labels", "coco"]].concat());
+    // Read all along: a full pipe would stop the service.
+    let mut stderr = serving.0.stderr.take().unwrap();
+    let log = std::thread::spawn(move || {
+        let mut log = String::new();
+        stderr.read_to_string(&mut log).unwrap();
+        log
+    });
+    let url = banner[1].split_whitespace().last().unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let chelsea = photo("chelsea.png");
+
+    let post = |id: &str, file: Vec<u8>| {
+        let form = Form::new().part("image", Part::bytes(file).file_name("the-secret-name.png"));
+        client.post(format!("{url}/v1/detect")).bearer_auth(KEY).header("x-request-id", id).multipart(form).send()
+    };
+    assert_eq!(post("http-good", chelsea.to_vec()).await.unwrap().status(), 200);
+    assert_eq!(post("http-bad", b"no photo".to_vec()).await.unwrap().status(), 415);
+    let mut grpc = DetectionServiceClient::connect(url.to_owned()).await.unwrap();
+    let with_id = |id: &str| {
+        let mut request = Request::new(());
+        request.metadata_mut().insert("x-request-id", id.parse().unwrap());
+        request.metadata_mut().insert("x-api-key", KEY.parse().unwrap());
+        request
+    };
+    let ask = |id, image| with_id(id).map(|()| DetectRequest { image, ..Default::default() });
+    grpc.detect(ask("grpc-good", chelsea.clone())).await.unwrap();
+    grpc.detect(ask("grpc-bad", "no photo".into())).await.unwrap_err();
+    let images = vec![chelsea.clone(), "no photo".into()];
+    let batch = with_id("grpc-batch").map(|()| DetectBatchRequest { images, ..Default::default() });
+    grpc.detect_batch(batch).await.unwrap();
+    serving_model.change(|script| script.refuse = Some(Status::invalid_argument("the model's own words")));
+    assert_eq!(post("model-bad", chelsea.to_vec()).await.unwrap().status(), 502);
+    drop((client, grpc));
+    serving.signal("TERM");
+    assert!(serving.0.wait().unwrap().success());
+
+    let log = log.join().unwrap();
+    assert!(!log.contains(KEY) && !log.contains("the-secret-name"));
+    // Four bytes in a row of the file's data, as text or as numbers, would be something of the photo.
+    assert!(!log.contains("IDAT") && !log.contains("73, 68, 65, 84") && !log.contains("iVBORw0KGgo"));
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let line = |id: &str| {
+        let of: Vec<_> =
+            lines.iter().filter(|line| line["request_id"] == id && line["message"] == "answered").collect();
+        assert_eq!(of.len(), 1, "lines of {id} in {log}");
+        of[0]
+    };
+    let bytes = chelsea.len();
+    for (id, route) in [("http-good", "/v1/detect"), ("grpc-good", "/spotter.v1.DetectionService/Detect")] {
+        let line = line(id);
+        let told = json!({
+            "method": "POST", "route": route, "status": 200, "key": "shop", "model": "model", "version": 3, "photos": 1,
+            "bytes": bytes, "format": "png", "width": 451, "height": 300, "detections": 1, "level": "INFO",
+        });
+        for (name, value) in told.as_object().unwrap() {
+            assert_eq!(&line[name], value, "{name} in {line}");
+        }
+        for stage in ["ms", "queue_ms", "decode_ms", "prepare_ms", "infer_ms", "interpret_ms"] {
+            assert!(line[stage].as_f64().is_some_and(|ms| ms >= 0.0), "{stage} in {line}");
+        }
+        assert_eq!((line.get("code"), line.get("cause")), (None, None), "{line}");
+    }
+    for id in ["http-bad", "grpc-bad"] {
+        let line = line(id);
+        assert_eq!((&line["status"], &line["level"]), (&json!(415), &json!("INFO")), "{line}");
+        assert_eq!(line["code"], "UNSUPPORTED_IMAGE_FORMAT", "{line}");
+        assert_eq!((&line["model"], &line["bytes"]), (&json!("model"), &json!(8)), "{line}");
+        assert!(line["detail"].is_string() && line.get("decode_ms").is_none() && line.get("width").is_none(), "{line}");
+    }
+    let batch = line("grpc-batch");
+    assert_eq!((&batch["status"], &batch["photos"]), (&json!(200), &json!(2)), "{batch}");
+    assert_eq!(batch["bytes"], bytes + 8, "{batch}");
+    let failed = lines.iter().find(|line| line["message"] == "a photo among others failed").unwrap();
+    assert_eq!((&failed["photo"], &failed["code"]), (&json!(1), &json!("UNSUPPORTED_IMAGE_FORMAT")), "{failed}");
+    let model_bad = line("model-bad");
+    assert_eq!((&model_bad["level"], &model_bad["code"]), (&json!("WARN"), &json!("MODEL_CONTRACT")), "{model_bad}");
+    assert!(model_bad["cause"].as_str().unwrap().contains("the model's own words"), "{model_bad}");
+    assert!(model_bad["infer_ms"].is_number() && model_bad.get("interpret_ms").is_none(), "{model_bad}");
+}
