@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::OptionFuture;
+use rustls::RootCertStore;
 use tokio::net::TcpListener;
 
 use crate::access::Access;
@@ -21,6 +22,9 @@ use crate::background::Background;
 use crate::config::{Labels, ModelSettings, Runs, Settings};
 use crate::deadline::Deadline;
 use crate::detect::{Catalog, Model, Pipeline, Profile};
+use crate::fetch::address::AddressPolicy;
+use crate::fetch::resolve::SystemResolver;
+use crate::fetch::{self, Fetcher, NoRoots, Scheme};
 use crate::http;
 use crate::http::metrics::Scraping;
 use crate::http::server::{Bounds, Identity, Server, TlsError};
@@ -74,6 +78,9 @@ pub enum StartError {
     /// The files of TLS towards TensorFlow Serving cannot be used.
     #[error("--serving-ca, --serving-client-cert, --serving-client-key")]
     ServingTls(#[source] serving::tls::Error),
+    /// Photos cannot be fetched.
+    #[error("--image-url-schemes")]
+    Fetch(#[source] NoRoots),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}; choose another with {flag} (port 0 takes any free port)")]
     Listen {
@@ -119,6 +126,7 @@ pub fn build(settings: &Settings) -> Result<Service, StartError> {
         background: Background::default(),
         access: access(settings)?,
         metrics,
+        fetcher: fetcher(settings)?,
     })
 }
 
@@ -133,6 +141,20 @@ pub fn check_exposure(settings: &Settings) -> Result<(), StartError> {
         return Err(StartError::OpenToAll { address });
     }
     Ok(())
+}
+
+/// What fetches photos by their addresses, where that is allowed.
+///
+/// # Errors
+/// When https is, and no authority is trusted.
+pub fn fetcher(settings: &Settings) -> Result<Option<Fetcher>, StartError> {
+    let settings = settings.fetch();
+    if settings.schemes.is_empty() {
+        return Ok(None);
+    }
+    let is_secure = settings.schemes.contains(&Scheme::Https);
+    let roots = if is_secure { fetch::system_roots().map_err(StartError::Fetch)? } else { RootCertStore::empty() };
+    Ok(Some(Fetcher::new(settings, AddressPolicy::public(), Arc::new(SystemResolver::default()), roots)))
 }
 
 fn access(settings: &Settings) -> Result<Access, StartError> {

@@ -144,6 +144,7 @@ pub fn run() -> ExitCode {
                 | StartError::Keys(_)
                 | StartError::ServingTls(_)
                 | StartError::OpenToAll { .. }
+                | StartError::Fetch(_)
                 | StartError::Tls(_) => ExitCode::from(USAGE),
                 StartError::BuiltIn(_) | StartError::Listen { .. } | StartError::Serve(_) | StartError::Crashed(_) => {
                     ExitCode::FAILURE

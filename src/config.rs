@@ -22,6 +22,7 @@ use crate::arriving::Arriving;
 use crate::backend::embedded::NANODET_G_NAME;
 use crate::backend::serving::{self, Address};
 use crate::detect::{DEFAULT_MAX_DETECTIONS, Defaults};
+use crate::fetch::{self, Scheme};
 use crate::http::server::Bounds;
 use crate::image::Limits;
 use crate::lifecycle::Shutdown;
@@ -40,6 +41,8 @@ pub use mistake::{Mistake, Mistakes};
 pub use models::{ModelSettings, Runs};
 pub use sources::{Refused, Source, Sources, parse, read, reread};
 
+/// Photos that may be fetched at once, however few are worked on: they mostly wait.
+const MIN_FETCHES: usize = 32;
 /// The setting that names the file, which a file cannot set.
 const CONFIG: &str = "config";
 
@@ -102,6 +105,16 @@ pub struct Settings {
     /// Origins whose pages may ask from a browser, such as `https://shop.example`; several separated by commas, or * for all
     #[arg(long, env = "SPOTTER_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',', help_heading = "Access")]
     pub cors_origins: Vec<Origin>,
+
+    /// Schemes of addresses that photos are fetched from for clients (`image_url`): https, or https,http; without any, none are
+    #[arg(
+        long,
+        env = "SPOTTER_IMAGE_URL_SCHEMES",
+        value_name = "SCHEME",
+        value_delimiter = ',',
+        help_heading = "Access"
+    )]
+    pub image_url_schemes: Vec<Scheme>,
 
     /// TensorFlow Serving: `http://host:8500`, `https://host:8500` or `unix:/path`; several separated by commas; a name stands
     /// for all its addresses; without it the embedded detector runs
@@ -521,6 +534,16 @@ impl Settings {
     /// What bounds the bodies of all requests.
     pub fn arriving(&self) -> Arriving {
         Arriving::new(self.max_upload_bytes_in_flight, Duration::from_millis(self.upload_pause_ms))
+    }
+
+    /// How photos are fetched. As many at once as photos are worked on: each takes its way through the same places.
+    pub fn fetch(&self) -> fetch::Settings {
+        let places = self.models().iter().map(|model| self.places(model)).max().unwrap_or_default();
+        fetch::Settings {
+            schemes: self.image_url_schemes.clone(),
+            at_once: places.max(MIN_FETCHES),
+            pause: Duration::from_millis(self.upload_pause_ms),
+        }
     }
 
     /// How the service ends.

@@ -38,6 +38,8 @@ pub enum Code {
     UnsupportedImageFormat,
     UnreadableImage,
     InvalidOption,
+    ImageUrlRefused,
+    ImageUrlFailed,
     RateLimited,
     HeadTooLarge,
     Internal,
@@ -64,7 +66,7 @@ pub struct Row {
 
 impl Code {
     /// Every failure, in the order of its status.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::MissingImage,
         Self::InvalidBase64,
         Self::InvalidJson,
@@ -87,6 +89,8 @@ impl Code {
         Self::UnsupportedImageFormat,
         Self::UnreadableImage,
         Self::InvalidOption,
+        Self::ImageUrlRefused,
+        Self::ImageUrlFailed,
         Self::RateLimited,
         Self::HeadTooLarge,
         Self::Internal,
@@ -216,6 +220,18 @@ impl Code {
                 422,
                 "An option is unknown or out of range",
                 "`errors` names each option with its bound.",
+            ),
+            Self::ImageUrlRefused => (
+                "IMAGE_URL_REFUSED",
+                422,
+                "The photo's address may not be asked",
+                "Photos are fetched from public addresses only, by the schemes that --image-url-schemes allows (by default none). Send the photo itself, or an address that anybody on the internet could open.",
+            ),
+            Self::ImageUrlFailed => (
+                "IMAGE_URL_FAILED",
+                422,
+                "No photo came from the address",
+                "The host did not answer, answered something else than the photo, was not who its certificate says, or took too long. Open the address in a browser, or send the photo itself.",
             ),
             Self::RateLimited => (
                 "RATE_LIMITED",

@@ -4,7 +4,8 @@
 //!
 //! 1. [`fault`], [`geometry`], [`tensor`], [`deadline`], [`request_id`], [`workers`], [`admission`],
 //!    [`lifecycle`], [`background`], [`reload`], [`arriving`], [`access`], [`telemetry`]: the words everything is said in.
-//! 2. [`image`]: an uploaded file becomes upright RGB pixels, or a clear refusal.
+//! 2. [`image`]: an uploaded file becomes upright RGB pixels, or a clear refusal. [`fetch`]: a photo by its address, from the
+//!    public internet only.
 //! 3. [`model`]: signatures, label maps, and the adapters that know how a kind of detector reads.
 //! 4. [`backend`]: where models run, in this process or behind TensorFlow Serving.
 //! 5. [`detect`]: the pipeline that joins them.
@@ -24,6 +25,7 @@ pub mod config;
 pub mod deadline;
 pub mod detect;
 pub mod fault;
+pub mod fetch;
 pub mod geometry;
 pub mod grpc;
 pub mod http;

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::access::Access;
 use crate::admission::Load;
 use crate::arriving::Arriving;
+use crate::backend::Call;
 use crate::background::Background;
 use crate::detect::{Catalog, Model, Pipeline};
 use crate::fault::{Code, Fault};
+use crate::fetch::{Allowance, Fetcher, Source};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::metrics::{Metrics, Now, Places};
 
@@ -22,8 +26,10 @@ pub struct Service {
     pub batch: BatchBounds,
     /// How long a request may take.
     pub request_timeout: Duration,
-    /// Room for bodies.
+    /// Room for bodies, and for photos that are fetched.
     pub arriving: Arriving,
+    /// Fetches photos for clients, where that is allowed.
+    pub fetcher: Option<Fetcher>,
     /// How far from its end the service is.
     pub lifecycle: Lifecycle,
     /// Who may ask, and how often.
@@ -56,6 +62,26 @@ impl Service {
             Some(name) => self.catalog.find(name)?,
             None => self.catalog.default_model(),
         })
+    }
+
+    /// The file of a photo: the one that was sent, or the one behind the address that was. A fetched file takes room among
+    /// the bodies as it arrives, and of what its request may have fetched.
+    ///
+    /// # Errors
+    /// Those of [`Fetcher::fetch`], and `IMAGE_URL_REFUSED` where nothing is fetched for anybody.
+    pub async fn photo(&self, source: Source, allowance: &Allowance, call: &Call) -> Result<Bytes, Fault> {
+        let url = match source {
+            Source::Sent(file) => return Ok(file),
+            Source::At(url) => url,
+        };
+        let fetcher = self.fetcher.as_ref().ok_or_else(|| {
+            let detail = "This service fetches no photos; send the photo itself. (--image-url-schemes allows it.)";
+            Fault::new(Code::ImageUrlRefused, detail)
+        })?;
+        let mut room = self.arriving.begin();
+        let take = |piece: usize| allowance.take(piece).and_then(|()| room.take(piece));
+        let file = fetcher.fetch(&url, self.pipeline.limits.max_bytes, call.deadline, take).await?;
+        Ok(Arc::new(room).hold(file))
     }
 }
 

@@ -192,6 +192,14 @@ export const PROBLEMS = {
     en: ['The server refuses one of the settings', 'Reload the page and try again.'],
     ja: ['サーバーが設定の一つを受け付けません', 'ページを再読み込みして、もう一度お試しください。'],
   },
+  IMAGE_URL_REFUSED: {
+    en: ['The photo’s address may not be asked', 'Choose the photo itself.'],
+    ja: ['写真のアドレスにはアクセスできません', '写真のファイルを選んでください。'],
+  },
+  IMAGE_URL_FAILED: {
+    en: ['No photo came from the address', 'Check the address, or choose the photo itself.'],
+    ja: ['アドレスから写真を取得できませんでした', 'アドレスを確認するか、写真のファイルを選んでください。'],
+  },
   INTERNAL: {
     en: ['Something broke in the server', 'It is not your photo’s fault. Give the request id to whoever runs this server.'],
     ja: ['サーバー内部でエラーが起きました', '写真に問題はありません。リクエスト ID をサーバーの管理者にお知らせください。'],

@@ -20,6 +20,7 @@ use crate::config::Settings;
 use crate::deadline::Deadline;
 use crate::detect::{Answer, Job, Keep, Model, Param, Wanted};
 use crate::fault::{Code, Fault};
+use crate::fetch::{Allowance, Scheme, Source};
 use crate::geometry::PixelBox;
 use crate::http::detect::{DetectAnswer, tags};
 use crate::image::draw;
@@ -29,7 +30,7 @@ use crate::service::Service;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Photos to look at; - reads one from standard input
+    /// Photos to look at: files, or `https://` addresses on the public internet; - reads one from standard input
     #[arg(required = true, value_name = "PHOTO")]
     photos: Vec<PathBuf>,
 
@@ -98,6 +99,16 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
+    /// Whoever gives an address on the command line wants it asked.
+    fn settings(&self) -> Settings {
+        let mut settings = self.settings.clone();
+        let names_photo = self.photos.iter().any(|photo| address(photo).is_some());
+        if names_photo && settings.image_url_schemes.is_empty() {
+            settings.image_url_schemes = vec![Scheme::Https];
+        }
+        settings
+    }
+
     fn params(&self) -> Vec<Param> {
         let given = [
             ("max_detections", self.max_detections.clone()),
@@ -130,7 +141,7 @@ struct Line {
 const AT_ONCE: usize = 8;
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let service = Arc::new(app::build(&arguments.settings)?);
+    let service = Arc::new(app::build(&arguments.settings())?);
     let model = Arc::clone(service.catalog.default_model());
     let wanted =
         Wanted::read(&arguments.params(), model.profile().defaults, &model.labels()).map_err(|fault| say(&fault))?;
@@ -194,11 +205,16 @@ async fn look(
     photo: &Path,
     target: Option<PathBuf>,
 ) -> Result<(Answer, RequestId), Fault> {
-    let path = photo.to_owned();
-    let read = tokio::task::spawn_blocking(move || read(&path)).await.map_err(Fault::internal)?;
-    let image = read.map_err(|error| Fault::new(Code::MissingImage, format!("cannot be read: {error}")))?;
-    let keep = if target.is_some() { Keep::Photo } else { Keep::Nothing };
     let call = Call::new(Deadline::after(service.request_timeout), RequestId::generate());
+    let source = if let Some(url) = address(photo) {
+        Source::At(url.to_owned())
+    } else {
+        let path = photo.to_owned();
+        let read = tokio::task::spawn_blocking(move || read(&path)).await.map_err(Fault::internal)?;
+        Source::Sent(read.map_err(|error| Fault::new(Code::MissingImage, format!("cannot be read: {error}")))?)
+    };
+    let image = service.photo(source, &Allowance::new(service.pipeline.limits.max_bytes), &call).await?;
+    let keep = if target.is_some() { Keep::Photo } else { Keep::Nothing };
     let mut answer = service.pipeline.detect(model, Job { image, wanted, keep }, &call).await?;
     if let (Some(out), Some(mut kept)) = (target, answer.pixels.take()) {
         let tags = tags(&answer.detections);
@@ -212,6 +228,17 @@ async fn look(
         service.pipeline.workers.run(call.deadline, write).await?;
     }
     Ok((answer, call.request_id))
+}
+
+/// The photo's address, where it is named by one.
+fn address(photo: &Path) -> Option<&str> {
+    photo.to_str().filter(|text| text.starts_with("https://") || text.starts_with("http://"))
+}
+
+/// What a file of its own is called: the last segment of a path or of an address.
+fn file_name(photo: &Path) -> String {
+    let path = address(photo).map_or(photo, |url| Path::new(url.split(['?', '#']).next().unwrap_or(url)));
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn read(path: &Path) -> io::Result<Bytes> {
@@ -240,7 +267,7 @@ impl Targets {
         }
         let mut names: Vec<String> = Vec::new();
         for photo in &arguments.photos {
-            let name = photo.file_name().unwrap_or_default().to_string_lossy();
+            let name = file_name(photo);
             // Photos of one name from several folders must not overwrite each other.
             let mut unique = format!("{name}.jpg");
             let mut number = 2;

@@ -7,6 +7,7 @@ use super::message;
 use super::proto::v1;
 use crate::backend::Call;
 use crate::fault::{Code, Fault};
+use crate::fetch::{Allowance, Source};
 
 /// Each photo's own result or failure, in the order in which they were sent.
 pub(super) async fn detect(
@@ -14,15 +15,18 @@ pub(super) async fn detect(
     request: v1::DetectBatchRequest,
     call: &Call,
 ) -> Result<v1::DetectBatchResponse, Fault> {
-    let v1::DetectBatchRequest { images, model, options } = request;
-    if images.is_empty() {
-        return Err(Fault::new(Code::MissingImage, "The request has no photo in `images`."));
+    let v1::DetectBatchRequest { images, image_urls, model, options } = request;
+    let photos: Vec<_> = images.into_iter().map(Source::Sent).chain(image_urls.into_iter().map(Source::At)).collect();
+    if photos.is_empty() {
+        return Err(Fault::new(Code::MissingImage, "The request has no photo in `images` and none in `image_urls`."));
     }
     let bounds = detector.service().batch;
-    bounds.check(images.len())?;
+    bounds.check(photos.len())?;
     let params = message::params(model.as_ref(), options);
-    let results = images.into_iter().zip(0..).map(|(image, index)| {
+    let allowance = Allowance::new(bounds.max_bytes);
+    let results = photos.into_iter().zip(0..).map(|(photo, index)| {
         let (params, model) = (params.clone(), model.as_ref());
+        let image = detector.service().photo(photo, &allowance, call);
         async move { message::result(index, detector.detect(image, model, params, call).await) }
     });
     Ok(v1::DetectBatchResponse { results: futures::stream::iter(results).buffered(bounds.at_once).collect().await })

@@ -12,6 +12,7 @@ use super::{batch, deadline, message, status, stream};
 use crate::backend::Call;
 use crate::detect::{Job, Keep, Model, Param, Wanted};
 use crate::fault::Fault;
+use crate::fetch::Allowance;
 use crate::service::Service;
 
 /// What answers the calls; clones share it.
@@ -33,10 +34,10 @@ impl Detector {
         self.service.model(choice.map(|choice| choice.name.as_str()).filter(|name| !name.is_empty()))
     }
 
-    /// The objects in one photo.
+    /// The objects in one photo, which is asked for once it is known that its options can be met.
     pub(super) async fn detect(
         &self,
-        image: Bytes,
+        image: impl Future<Output = Result<Bytes, Fault>>,
         choice: Option<&v1::ModelChoice>,
         params: Vec<Param>,
         call: &Call,
@@ -47,6 +48,7 @@ impl Detector {
         let read = move || Wanted::read(&params, defaults, &labels);
         let wanted = pipeline.workers.run(call.deadline, read).await?;
         let normalized = wanted.options.normalized;
+        let image = image.await?;
         let answer = pipeline.detect(model, Job { image, wanted, keep: Keep::Nothing }, call).await?;
         Ok(message::response(model.name(), &answer, normalized, &call.request_id))
     }
@@ -79,8 +81,10 @@ fn failed<T>(request: &Request<T>) -> Option<Failed> {
 impl v1::detection_service_server::DetectionService for Detector {
     async fn detect(&self, request: Request<v1::DetectRequest>) -> Result<Response<v1::DetectResponse>, Status> {
         let (call, failed) = (call(&request), failed(&request));
-        let v1::DetectRequest { image, model, options } = request.into_inner();
+        let v1::DetectRequest { photo, model, options } = request.into_inner();
         let params = message::params(model.as_ref(), options);
+        let allowance = Allowance::new(self.service.pipeline.limits.max_bytes);
+        let image = self.service.photo(message::photo(photo), &allowance, &call);
         let answer = Detector::detect(self, image, model.as_ref(), params, &call).await;
         answer.map(Response::new).map_err(|fault| refuse(fault, &call, failed))
     }

@@ -1,14 +1,25 @@
 //! Between messages and what the pipeline takes and gives.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::proto::v1;
 use crate::detect::{Answer, Crop, Detection, OrientationPolicy, Param};
 use crate::fault::Fault;
+use crate::fetch::Source;
 use crate::geometry::{PixelBox, Size};
 use crate::image::encode::Picture;
 use crate::request_id::RequestId;
 use crate::telemetry::photo_failed;
+
+/// Where the photo of a message is; a message without one holds an empty file, and is refused as such.
+pub(super) fn photo(photo: Option<v1::detect_request::Photo>) -> Source {
+    match photo {
+        Some(v1::detect_request::Photo::Image(file)) => Source::Sent(file),
+        Some(v1::detect_request::Photo::ImageUrl(url)) => Source::At(url),
+        None => Source::Sent(Bytes::new()),
+    }
+}
 
 /// The options of a message by their names, to be read as those of every other front are.
 pub(super) fn params(model: Option<&v1::ModelChoice>, options: Option<v1::DetectOptions>) -> Vec<Param> {

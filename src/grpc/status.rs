@@ -86,7 +86,9 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::UnsupportedEncoding
         | Code::UnsupportedImageFormat
         | Code::UnreadableImage
-        | Code::InvalidOption => tonic::Code::InvalidArgument,
+        | Code::InvalidOption
+        | Code::ImageUrlRefused
+        | Code::ImageUrlFailed => tonic::Code::InvalidArgument,
         Code::NotFound | Code::MethodNotAllowed => tonic::Code::Unimplemented,
         Code::UnknownModel | Code::UnknownVersion => tonic::Code::NotFound,
         Code::RequestTimeout | Code::UploadTimeout | Code::ModelDeadline | Code::DeadlineExceeded => {

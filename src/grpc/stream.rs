@@ -131,6 +131,7 @@ async fn answer(
     let deadline = Deadline::after(detector.service().request_timeout);
     let call = Call::new(deadline, request_id.clone());
     let params = message::params(model.as_ref(), options);
+    let image = std::future::ready(Ok(image));
     let outcome = detector.detect(image, model.as_ref(), params, &call).await;
     v1::StreamDetectResponse { frame_id: id, passed_over, result: Some(message::result(id, outcome)) }
 }

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use crate::backend::Call;
 use crate::detect::{Job, Keep, Model, Wanted};
 use crate::fault::Fault;
+use crate::fetch::{Allowance, Source};
 use crate::http::accept::Answer;
 use crate::http::detect::{self, DetectAnswer, JsonUpload, MODEL_VERSION, Query, RawUpload};
 use crate::http::problem::Problem;
@@ -77,16 +78,14 @@ async fn batch(service: &Service, name: Option<&str>, request: Request, call: Ca
         move || {
             // Wrong for all of them is wrong as a whole.
             Wanted::read(&common, defaults, &labels)?;
-            let job = |Upload { image, params }| {
-                let wanted = Wanted::read(&params, defaults, &labels)?;
-                Ok(Job { image, wanted, keep: Keep::Nothing })
-            };
-            Ok(photos.into_iter().map(|photo| photo.and_then(job)).collect::<Vec<Result<Job, Fault>>>())
+            let asked = |Upload { photo, params }| Ok((photo, Wanted::read(&params, defaults, &labels)?));
+            Ok(photos.into_iter().map(|photo| photo.and_then(asked)).collect::<Vec<Result<Asked, Fault>>>())
         }
     };
-    let jobs = workers.run(call.deadline, read).await?;
+    let photos = workers.run(call.deadline, read).await?;
 
-    let looks = jobs.into_iter().map(|job| look(service, model, job, &call));
+    let allowance = Allowance::new(service.batch.max_bytes);
+    let looks = photos.into_iter().map(|photo| look(service, model, photo, &allowance, &call));
     let seen: Vec<_> = futures::stream::iter(looks).buffered(service.batch.at_once).collect().await;
 
     let mut versions: Vec<i64> = seen.iter().flatten().map(|seen| seen.version).collect();
@@ -102,17 +101,27 @@ async fn batch(service: &Service, name: Option<&str>, request: Request, call: Ca
 }
 
 /// One photo of a batch; whatever becomes of it stays with it.
-async fn look(service: &Service, model: &Model, job: Result<Job, Fault>, call: &Call) -> Result<Seen, Fault> {
-    let job = job?;
-    let normalized = job.wanted.options.normalized;
+async fn look(
+    service: &Service,
+    model: &Model,
+    asked: Result<Asked, Fault>,
+    allowance: &Allowance,
+    call: &Call,
+) -> Result<Seen, Fault> {
+    let (photo, wanted) = asked?;
+    let normalized = wanted.options.normalized;
     let (pipeline, workers) = (&service.pipeline, &service.pipeline.workers);
     let looking = async {
+        let job = Job { image: service.photo(photo, allowance, call).await?, wanted, keep: Keep::Nothing };
         let answer = pipeline.detect(model, job, call).await?;
         let version = answer.version;
         Ok(Seen { version, answer: detect::written(model.name(), answer, normalized, call, workers).await? })
     };
     AssertUnwindSafe(looking).catch_unwind().await.unwrap_or_else(|panic| Err(Fault::panic(panic.as_ref())))
 }
+
+/// A photo of a batch, and what is wanted of it.
+type Asked = (Source, Wanted);
 
 /// What became of a photo.
 struct Seen {
@@ -121,7 +130,7 @@ struct Seen {
     answer: Box<RawValue>,
 }
 
-/// Several photos in a form: a part `image` for each, and options that hold for all of them.
+/// Several photos in a form: a part `image` or `image_url` for each, and options that hold for all of them.
 #[derive(ToSchema)]
 #[allow(
     dead_code,
@@ -129,11 +138,14 @@ struct Seen {
 )]
 pub(super) struct MultipartBatch {
     /// The photos.
-    #[schema(value_type = Vec<RawUpload>)]
-    image: Vec<String>,
+    #[schema(value_type = Option<Vec<RawUpload>>, nullable = false)]
+    image: Option<Vec<String>>,
+    /// Addresses of photos on the public internet; where the service allows it. They take their place among the photos.
+    #[schema(nullable = false)]
+    image_url: Option<Vec<String>>,
 }
 
-/// Several photos as base64, each with options of its own, and options that hold where a photo has none.
+/// Several photos, as base64 or by their addresses, each with options of its own, and options that hold where a photo has none.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "read in upload/batch.rs; this is its documentation, to which docs.rs adds the options")]
 pub(super) struct JsonBatch {

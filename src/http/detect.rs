@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::backend::Call;
 use crate::detect::{self, Job, Keep, OrientationPolicy, Wanted};
 use crate::fault::Fault;
+use crate::fetch::Allowance;
 use crate::geometry::{PixelBox, Size};
 use crate::http::accept::Answer;
 use crate::http::upload::Upload;
@@ -28,7 +29,8 @@ pub(super) const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-ve
 ///
 /// Send a photo in one of three forms; the format is recognised by its bytes. JPEG, PNG, WebP, GIF, BMP and TIFF are
 /// read; EXIF orientation is applied, and boxes are in pixels of the upright photo. `Accept: image/jpeg` or `image/png`
-/// answers the photo with the boxes drawn on it.
+/// answers the photo with the boxes drawn on it. Where the service allows it, `image_url` in JSON or in a form names a
+/// photo on the public internet instead.
 #[utoipa::path(
     post,
     path = "/v1/detect",
@@ -94,7 +96,7 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
     let upload = Upload::receive(request, &pipeline.limits, &service.arriving, &pipeline.workers, &call).await?;
     let form = form?;
     let model = service.model(name)?;
-    let Upload { image, params } = upload;
+    let Upload { photo, params } = upload;
     let (defaults, labels) = (model.profile().defaults, model.labels());
     // Options may be long lists. Most requests have none, and are spared the way to a core and back.
     let wanted = if params.is_empty() {
@@ -107,6 +109,7 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
         Answer::Json => Keep::Nothing,
         Answer::Picture(_) => Keep::Photo,
     };
+    let image = service.photo(photo, &Allowance::new(pipeline.limits.max_bytes), &call).await?;
     let answer = pipeline.detect(model, Job { image, wanted, keep }, &call).await?;
 
     let version = HeaderValue::from(answer.version);
@@ -211,8 +214,11 @@ pub(super) struct Query {
 #[allow(dead_code, reason = "read part by part in upload.rs; this is its documentation")]
 pub(super) struct MultipartUpload {
     /// The photo.
-    #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
-    image: String,
+    #[schema(value_type = Option<String>, format = Binary, content_media_type = "application/octet-stream", nullable = false)]
+    image: Option<String>,
+    /// The address of a photo on the public internet, instead of `image`; where the service allows it.
+    #[schema(example = "", nullable = false)]
+    image_url: Option<String>,
     // Swagger UI fills every field with its example and makes one up where there is none.
     /// Least score that is listed.
     #[schema(minimum = 0.0, maximum = 1.0, example = 0.3, nullable = false)]
@@ -254,7 +260,11 @@ pub(super) struct MultipartUpload {
 #[allow(dead_code, reason = "read field by field in upload.rs; this is its documentation")]
 pub(super) struct JsonUpload {
     /// The file as base64 (standard or URL-safe alphabet, padding optional), alone or as a `data:` URI.
-    image: String,
+    #[schema(nullable = false)]
+    image: Option<String>,
+    /// The address of a photo on the public internet, instead of `image`; where the service allows it.
+    #[schema(nullable = false)]
+    image_url: Option<String>,
     /// Least score that is listed.
     #[schema(minimum = 0.0, maximum = 1.0)]
     min_score: Option<f32>,

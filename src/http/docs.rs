@@ -152,6 +152,8 @@ fn codes(operation: &Operation) -> Vec<Code> {
             Code::UnsupportedImageFormat,
             Code::UnreadableImage,
             Code::InvalidOption,
+            Code::ImageUrlRefused,
+            Code::ImageUrlFailed,
         ]);
     }
     if operation_id.starts_with("detectBatch") {
@@ -252,7 +254,7 @@ fn add_headers(operation: &mut Operation) {
 fn add_options(schemas: &mut BTreeMap<String, RefOr<Schema>>, one: &str, several: &str) {
     let options: Vec<_> = match schemas.get(one) {
         Some(RefOr::T(Schema::Object(form))) => {
-            let is_option = |(name, _): &(&String, &RefOr<Schema>)| *name != "image";
+            let is_option = |(name, _): &(&String, &RefOr<Schema>)| !["image", "image_url"].contains(&name.as_str());
             form.properties.iter().filter(is_option).map(|(name, option)| (name.clone(), option.clone())).collect()
         }
         _ => unreachable!("{one} is documented as an object"),

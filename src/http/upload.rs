@@ -1,4 +1,4 @@
-//! Three request forms, one upload: a photo and the options that came with it.
+//! Three request forms, one upload: a photo, or its address, and the options that came with it.
 //!
 //! The body is read and bounded first, whatever its form, and taken apart afterwards; on a core where it is long, because
 //! base64 and boundaries of a large photo take milliseconds.
@@ -25,12 +25,15 @@ use crate::arriving::{Arriving, Room};
 use crate::backend::Call;
 use crate::deadline::Deadline;
 use crate::detect::{NAMES, Param};
-use crate::fault::{Code, Fault};
+use crate::fault::{Code, Fault, FieldError};
+use crate::fetch::Source;
 use crate::image::Limits;
 use crate::workers::Workers;
 
 /// The part and the field that hold the photo.
 const IMAGE: &str = "image";
+/// The part and the field that say where the photo is instead.
+const IMAGE_URL: &str = "image_url";
 /// Room for options, part headers and boundaries beside the photo.
 const ROOM_BESIDE_IMAGE: usize = 64 << 10;
 /// Parts of a form: the photo and every option a few times over.
@@ -55,7 +58,7 @@ use inflate::Coding;
 /// A photo and the options that came with it, in the query or in the body.
 #[derive(Debug, PartialEq)]
 pub(super) struct Upload {
-    pub(super) image: Bytes,
+    pub(super) photo: Source,
     pub(super) params: Vec<Param>,
 }
 
@@ -94,11 +97,11 @@ impl Upload {
     ) -> Result<Self, Fault> {
         let Received { form, bytes, query, room } =
             Received::read(request, limits.max_bytes, arriving, workers, call).await?;
-        let (image, more) = match form {
-            Form::Raw => (bytes, Vec::new()),
+        let (photo, more) = match form {
+            Form::Raw => (Source::Sent(bytes), Vec::new()),
             // Text is a form of some other kind; anything else is a file, and is named by what it is.
             Form::Unsaid(found) if !bytes.is_empty() && is_text(&bytes) => return Err(unsupported(&found)),
-            Form::Unsaid(_) => (bytes, Vec::new()),
+            Form::Unsaid(_) => (Source::Sent(bytes), Vec::new()),
             Form::Json if bytes.len() <= SHORT_BODY => json(&bytes, "The body")?,
             Form::Json => workers.run(call.deadline, move || json(&bytes, "The body")).await?,
             Form::Multipart { boundary } if bytes.len() <= SHORT_BODY => multipart(bytes, boundary).await?,
@@ -106,7 +109,15 @@ impl Upload {
                 workers.run(call.deadline, move || futures::executor::block_on(multipart(bytes, boundary))).await?
             }
         };
-        Ok(Self { image: room.hold(image), params: stronger_first(query, more) })
+        Ok(Self { photo: held(photo, &room), params: stronger_first(query, more) })
+    }
+}
+
+/// A photo that is in the body keeps the body's room.
+fn held(photo: Source, room: &Arc<Room>) -> Source {
+    match photo {
+        Source::Sent(file) => Source::Sent(room.hold(file)),
+        Source::At(url) => Source::At(url),
     }
 }
 
@@ -129,6 +140,7 @@ impl Received {
             }
         };
         let query = query(parts.uri.query().unwrap_or_default());
+        let names_photo = query.iter().any(|param| param.name() == IMAGE_URL);
         let limit = form.limit(max_bytes);
         let mut room = arriving.begin();
         let patience = Patience { deadline: call.deadline, pause: arriving.pause() };
@@ -142,6 +154,9 @@ impl Received {
                 bytes
             }
         };
+        if names_photo {
+            return Err(address_in_query());
+        }
         Ok(Self { form, bytes, query, room: Arc::new(room) })
     }
 }
@@ -187,6 +202,13 @@ impl Form {
             Self::Json => max_bytes / 3 * 4 + max_bytes / 8 + ROOM_BESIDE_IMAGE,
         }
     }
+}
+
+/// Addresses are often signed, which makes them keys for a while, and queries are written into the logs of every proxy on
+/// the way.
+fn address_in_query() -> Fault {
+    let detail = "image_url stands in the query. Send it in the body: as field `image_url` of a JSON object or as part `image_url` of a form.";
+    Fault::invalid_options(vec![FieldError { field: IMAGE_URL.to_owned(), detail: detail.to_owned() }])
 }
 
 fn unsupported(found: &str) -> Fault {
@@ -303,17 +325,18 @@ pub(super) async fn drain(body: &mut Body, headers: &HeaderMap, seen: usize, dea
 }
 
 /// The photo and the options of a form.
-async fn multipart(body: Bytes, boundary: String) -> Result<(Bytes, Vec<Param>), Fault> {
-    let Parts { mut photos, params, names } = Parts::read(body, boundary, 1).await?;
-    match (photos.pop(), photos.len()) {
-        (Some(_), 1..) => {
-            let detail =
-                "The form has several parts `image`. This route takes one photo; …/detect/batch takes several.";
+async fn multipart(body: Bytes, boundary: String) -> Result<(Source, Vec<Param>), Fault> {
+    let Parts { photos, params, names } = Parts::read(body, boundary, 1).await?;
+    // Of the two fields of a page's form, the one that was left alone is sent empty.
+    let (nothing, mut photos): (Vec<_>, Vec<_>) = photos.into_iter().partition(Source::is_nothing);
+    match (photos.pop(), photos.len(), nothing.len()) {
+        (Some(_), 1.., _) | (None, _, 2..) => {
+            let detail = "The form has several parts `image` or `image_url`. This route takes one photo; …/detect/batch takes several.";
             Err(Fault::new(Code::InvalidMultipart, detail))
         }
-        (Some(photo), 0) if !photo.is_empty() => Ok((photo, params)),
-        (Some(_), 0) => Err(empty_part()),
-        (None, _) => Err(no_part(&names)),
+        (Some(photo), 0, _) => Ok((photo, params)),
+        (None, _, 1) => Err(empty_part()),
+        (None, _, 0) => Err(no_part(&names)),
     }
 }
 
@@ -328,7 +351,8 @@ fn no_part(names: &[String]) -> Fault {
 
 /// A form taken apart.
 struct Parts {
-    photos: Vec<Bytes>,
+    /// Files, of which some may be empty, and addresses, of which none is.
+    photos: Vec<Source>,
     params: Vec<Param>,
     /// Of every part, in order.
     names: Vec<String>,
@@ -353,20 +377,25 @@ impl Parts {
             names.push(if name.is_empty() { "(unnamed)".to_owned() } else { name.chars().take(60).collect() });
             let content = content(part).await.map_err(malformed)?;
             if name == IMAGE {
-                photos.push(content);
+                photos.push(Source::Sent(content));
                 continue;
             }
             beside += content.len();
             check_beside(beside)?;
-            if is_file && !NAMES.contains(&name.as_str()) {
+            let text = |content: Bytes| {
+                String::from_utf8(content.to_vec()).map_err(|error| {
+                    Fault::new(Code::InvalidMultipart, format!("Part '{}' is not UTF-8 text.", names[names.len() - 1]))
+                        .caused_by(error)
+                })
+            };
+            if name == IMAGE_URL {
+                let url = text(content)?;
+                photos.extend((!url.trim().is_empty()).then_some(Source::At(url)));
+            } else if is_file && !NAMES.contains(&name.as_str()) {
                 // Not an option; its name is kept, so that it is refused by name.
                 params.push(Param::text(name, ""));
             } else {
-                let text = String::from_utf8(content.to_vec()).map_err(|error| {
-                    Fault::new(Code::InvalidMultipart, format!("Part '{}' is not UTF-8 text.", names[names.len() - 1]))
-                        .caused_by(error)
-                })?;
-                params.push(Param::text(name, text));
+                params.push(Param::text(name, text(content)?));
             }
         }
         Ok(Self { photos, params, names })
@@ -412,7 +441,7 @@ fn boundary(content_type: &str) -> Option<String> {
 }
 
 /// The photo and the options of a JSON object; `what` is what it is called where it is wrong.
-fn json(body: &[u8], what: &str) -> Result<(Bytes, Vec<Param>), Fault> {
+fn json(body: &[u8], what: &str) -> Result<(Source, Vec<Param>), Fault> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Fault::new(Code::MissingImage, "The body is empty. Send {\"image\": \"<base64>\"}."));
     }
@@ -421,10 +450,17 @@ fn json(body: &[u8], what: &str) -> Result<(Bytes, Vec<Param>), Fault> {
     let object = Object.deserialize(&mut deserializer).map_err(malformed)?;
     deserializer.end().map_err(malformed)?;
     let params = json_params(object.options, what)?;
-    match object.image {
-        Some(text) if !text.trim().is_empty() => Ok((base64(&text)?, params)),
-        Some(_) => Err(Fault::new(Code::MissingImage, "Field `image` is empty.")),
-        None => Err(no_field(IMAGE, what, &params)),
+    // What a form library sends for a field that was left alone is as good as no field.
+    let said = |text: &Cow<'_, str>| !text.trim().is_empty();
+    match (object.image.as_ref().filter(|text| said(text)), object.image_url.filter(said)) {
+        (Some(text), None) => Ok((Source::Sent(base64(text)?), params)),
+        (None, Some(url)) => Ok((Source::At(url.into_owned()), params)),
+        (Some(_), Some(_)) => {
+            let detail = format!("{what} has both `image` and `image_url`. Send the photo or its address.");
+            Err(Fault::invalid_options(vec![FieldError { field: IMAGE_URL.to_owned(), detail }]))
+        }
+        (None, None) if object.image.is_some() => Err(Fault::new(Code::MissingImage, "Field `image` is empty.")),
+        (None, None) => Err(no_field(IMAGE, what, &params)),
     }
 }
 
@@ -457,6 +493,7 @@ struct Object;
 #[derive(Default)]
 struct Fields<'de> {
     image: Option<Cow<'de, str>>,
+    image_url: Option<Cow<'de, str>>,
     options: Vec<(String, &'de RawValue)>,
 }
 
@@ -478,20 +515,28 @@ impl<'de> Visitor<'de> for Object {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
         while let Some(name) = map.next_key::<String>()? {
-            if name != IMAGE {
-                fields.options.push((name, map.next_value()?));
-            } else if fields.image.is_some() {
-                return Err(A::Error::duplicate_field(IMAGE));
-            } else {
-                fields.image = map.next_value_seed(Text)?;
+            let (field, text) = match name.as_str() {
+                IMAGE => (&mut fields.image, Text { what: "field \"image\" to be a base64 string" }),
+                IMAGE_URL => (&mut fields.image_url, Text { what: "field \"image_url\" to be a string" }),
+                _ => {
+                    fields.options.push((name, map.next_value()?));
+                    continue;
+                }
+            };
+            if field.is_some() {
+                return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
             }
+            *field = map.next_value_seed(text)?;
         }
         Ok(fields)
     }
 }
 
 /// A string borrowed from the body where it has no escapes, or null.
-struct Text;
+struct Text {
+    /// What is expected.
+    what: &'static str,
+}
 
 impl<'de> DeserializeSeed<'de> for Text {
     type Value = Option<Cow<'de, str>>;
@@ -505,7 +550,7 @@ impl<'de> Visitor<'de> for Text {
     type Value = Option<Cow<'de, str>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("field \"image\" to be a base64 string")
+        f.write_str(self.what)
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
@@ -532,7 +577,7 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, TOLERA
 fn base64(text: &str) -> Result<Bytes, Fault> {
     let text = payload(text.trim())?;
     if text.get(..8).is_some_and(|start| start.starts_with("http://") || start.starts_with("https://")) {
-        let detail = "Field `image` holds a URL. This service takes the file itself: its bytes as base64.";
+        let detail = "Field `image` holds a URL. It takes the file itself, its bytes as base64; an address goes into field `image_url`, where the service allows that.";
         return Err(Fault::new(Code::InvalidBase64, detail));
     }
     // Nearly every client writes the standard alphabet in one line.
@@ -577,6 +622,10 @@ fn payload(text: &str) -> Result<&str, Fault> {
 mod tests {
     use super::*;
 
+    fn sent(file: &[u8]) -> Source {
+        Source::Sent(Bytes::copy_from_slice(file))
+    }
+
     #[test]
     fn every_way_to_write_base64_gives_the_same_file() {
         // Bytes whose base64 has both special characters and padding.
@@ -603,13 +652,21 @@ mod tests {
 
     #[test]
     fn json_keeps_the_options_and_names_what_is_wrong() {
-        let (image, params) =
+        let (photo, params) =
             json(br#"{"min_score": 0.5, "image": "AQID", "classes": ["cat"]}"#, "The body").expect("fine");
-        assert_eq!(image[..], [1, 2, 3]);
+        assert_eq!(photo, sent(&[1, 2, 3]));
         let expected = [Param::json("min_score", 0.5.into()), Param::json("classes", vec!["cat"].into())];
         assert_eq!(params, expected);
         let (escaped, _) = json(br#"{"image": "A\u0051ID"}"#, "The body").expect("escapes are fine");
-        assert_eq!(escaped[..], [1, 2, 3]);
+        assert_eq!(escaped, sent(&[1, 2, 3]));
+        for body in [
+            &br#"{"image_url": "https://a.example/b", "min_score": 0.5}"#[..],
+            br#"{"image": "", "min_score": 0.5, "image_url": "https://a.example/b"}"#,
+        ] {
+            let (photo, params) = json(body, "The body").expect("an address");
+            assert_eq!(photo, Source::At("https://a.example/b".to_owned()));
+            assert_eq!(params.len(), 1);
+        }
 
         for (body, code) in [
             (&b"{"[..], Code::InvalidJson),
@@ -623,6 +680,10 @@ mod tests {
             (br#"{"image": null}"#, Code::MissingImage),
             (br#"{"image": " "}"#, Code::MissingImage),
             (br#"{"image": "%"}"#, Code::InvalidBase64),
+            (br#"{"image_url": 7}"#, Code::InvalidJson),
+            (br#"{"image_url": "https://a.example/b", "image_url": "https://a.example/b"}"#, Code::InvalidJson),
+            (br#"{"image_url": " "}"#, Code::MissingImage),
+            (br#"{"image": "AQID", "image_url": "https://a.example/b"}"#, Code::InvalidOption),
         ] {
             let fault = json(body, "The body").expect_err("refused");
             assert_eq!(fault.code(), code, "{}", String::from_utf8_lossy(body));
@@ -647,7 +708,7 @@ mod tests {
         }
     }
 
-    fn form(body: &str) -> Result<(Bytes, Vec<Param>), Fault> {
+    fn form(body: &str) -> Result<(Source, Vec<Param>), Fault> {
         let body = body.replace('\n', "\r\n");
         futures::executor::block_on(multipart(Bytes::from(body), "b".to_owned()))
     }
@@ -660,11 +721,20 @@ mod tests {
             "--b\nContent-Disposition: form-data; name=\"classes\"\n\ncat\n--b--\n"
         ))
         .expect("no type on the part, a Japanese name, options around it");
-        assert_eq!(image[..], b"photo"[..]);
+        assert_eq!(image, sent(b"photo"));
         assert_eq!(params, [Param::text("min_score", "0.5"), Param::text("classes", "cat")]);
 
         let bare = form("--b\nContent-Disposition: form-data; name=\"image\"\n\nphoto\n--b--\n").expect("no file name");
-        assert_eq!(bare.0[..], b"photo"[..]);
+        assert_eq!(bare.0, sent(b"photo"));
+
+        let (photo, params) = form(concat!(
+            "--b\nContent-Disposition: form-data; name=\"image\"; filename=\"\"\n\n\n",
+            "--b\nContent-Disposition: form-data; name=\"image_url\"\n\nhttps://a.example/b\n",
+            "--b\nContent-Disposition: form-data; name=\"classes\"\n\ncat\n--b--\n"
+        ))
+        .expect("an address, and a file input that was left alone");
+        assert_eq!(photo, Source::At("https://a.example/b".to_owned()));
+        assert_eq!(params, [Param::text("classes", "cat")]);
     }
 
     #[test]

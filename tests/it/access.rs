@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Response, StatusCode};
 use spotter::grpc::proto::v1;
+use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -172,7 +173,8 @@ async fn grpc_calls_need_a_key_as_well_and_its_health_does_not() {
     let channel = Channel::from_shared(spotter.url("")).unwrap().connect().await.unwrap();
     let mut client = DetectionServiceClient::new(channel.clone());
     let ask = |key: Option<&str>| {
-        let mut request = Request::new(v1::DetectRequest { image: photo("chelsea.png"), ..Default::default() });
+        let mut request =
+            Request::new(v1::DetectRequest { photo: Some(Photo::Image(photo("chelsea.png"))), ..Default::default() });
         if let Some(key) = key {
             request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use spotter::grpc::proto::v1::{self, result::Outcome, stream_detect_request::Message};
 use tokio::sync::mpsc;
@@ -28,7 +29,7 @@ async fn client(spotter: &Spotter) -> DetectionServiceClient<Channel> {
 }
 
 fn ask(image: Bytes, options: v1::DetectOptions) -> v1::DetectRequest {
-    v1::DetectRequest { image, model: None, options: Some(options) }
+    v1::DetectRequest { photo: Some(Photo::Image(image)), model: None, options: Some(options) }
 }
 
 fn reason(status: &tonic::Status) -> String {
@@ -99,7 +100,7 @@ async fn failures_are_a_status_with_details() {
         assert_eq!(status.get_error_details().error_info().unwrap().reason, reason);
     }
     let model = Some(v1::ModelChoice { name: "none".to_owned(), version_choice: None });
-    let unknown = v1::DetectRequest { image: photo("chelsea.png"), model, options: None };
+    let unknown = v1::DetectRequest { photo: Some(Photo::Image(photo("chelsea.png"))), model, options: None };
     let status = client.detect(unknown).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "UNKNOWN_MODEL"));
 }
@@ -126,14 +127,14 @@ async fn a_method_that_does_not_exist_is_unimplemented_in_grpcs_own_words() {
 async fn each_photo_of_a_batch_has_its_own_result_or_failure() {
     let spotter = Spotter::start(&[]).await;
     let images = vec![photo("chelsea.png"), Bytes::from_static(b"no photo"), photo("astronaut.png")];
-    let request = v1::DetectBatchRequest { images, model: None, options: None };
+    let request = v1::DetectBatchRequest { images, ..Default::default() };
     let answer = client(&spotter).await.detect_batch(request).await.unwrap().into_inner();
     let told = answer.results.into_iter().map(|result| match result.outcome.unwrap() {
         Outcome::Response(response) => labels(&response)[0].to_owned(),
         Outcome::Failure(failure) => failure.code,
     });
     assert_eq!(told.collect::<Vec<_>>(), ["cat", "UNSUPPORTED_IMAGE_FORMAT", "person"]);
-    let many = v1::DetectBatchRequest { images: vec![Bytes::new(); 17], model: None, options: None };
+    let many = v1::DetectBatchRequest { images: vec![Bytes::new(); 17], ..Default::default() };
     let status = client(&spotter).await.detect_batch(many).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
 }

@@ -14,6 +14,7 @@ mod crops;
 mod faults;
 mod grpc;
 mod headers;
+mod image_url;
 mod lifecycle;
 mod log;
 mod metrics;

@@ -8,12 +8,14 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::value::RawValue;
 
 use super::{
-    Form, Parts, Received, Upload, empty_part, json, json_params, malformed_json, no_field, no_part, stronger_first,
+    Form, Parts, Received, Upload, empty_part, held, json, json_params, malformed_json, no_field, no_part,
+    stronger_first,
 };
 use crate::arriving::Arriving;
 use crate::backend::Call;
 use crate::detect::Param;
 use crate::fault::{Code, Fault};
+use crate::fetch::Source;
 use crate::service::BatchBounds;
 use crate::workers::Workers;
 
@@ -29,7 +31,7 @@ pub(in crate::http) struct Batch {
 /// What a body holds.
 struct Contents {
     /// Each with its own options.
-    photos: Vec<Result<(Bytes, Vec<Param>), Fault>>,
+    photos: Vec<Result<(Source, Vec<Param>), Fault>>,
     common: Vec<Param>,
 }
 
@@ -57,7 +59,7 @@ impl Batch {
         };
         let Contents { photos, common } = workers.run(call.deadline, take_apart).await?;
         let params = |own| stronger_first(stronger_first(query.clone(), own), common.clone());
-        let upload = |(image, own)| Upload { image: room.hold(image), params: params(own) };
+        let upload = |(photo, own)| Upload { photo: held(photo, &room), params: params(own) };
         let photos = photos.into_iter().map(|photo| photo.map(upload)).collect();
         Ok(Self { photos, common: params(Vec::new()) })
     }
@@ -70,7 +72,7 @@ async fn parts(body: Bytes, boundary: String, bounds: BatchBounds) -> Result<Con
         return Err(no_part(&names));
     }
     bounds.check(photos.len())?;
-    let photo = |photo: Bytes| if photo.is_empty() { Err(empty_part()) } else { Ok((photo, Vec::new())) };
+    let photo = |photo: Source| if photo.is_nothing() { Err(empty_part()) } else { Ok((photo, Vec::new())) };
     Ok(Contents { photos: photos.into_iter().map(photo).collect(), common })
 }
 
@@ -184,8 +186,8 @@ mod tests {
         let body = br#"{"images": [{"image": "AQID", "min_score": 0.5}, {"image": 7}, {}, "AQID", {"image": "%"}], "tiles": 2}"#;
         let Contents { photos, common } = list(body, at_most(9)).expect("a list");
         assert_eq!(common, [Param::json("tiles", 2.into())]);
-        let (image, own) = photos[0].as_ref().expect("a photo");
-        assert_eq!(image[..], [1, 2, 3]);
+        let (photo, own) = photos[0].as_ref().expect("a photo");
+        assert_eq!(*photo, Source::Sent(Bytes::from_static(&[1, 2, 3])));
         assert_eq!(own[..], [Param::json("min_score", 0.5.into())]);
         let codes: Vec<_> = photos[1..].iter().map(|photo| photo.as_ref().expect_err("none").code()).collect();
         assert_eq!(codes, [Code::InvalidJson, Code::MissingImage, Code::InvalidJson, Code::InvalidBase64]);
