@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use rustls::RootCertStore;
 use tokio::sync::Semaphore;
 
+use crate::arriving::Room;
 use crate::deadline::Deadline;
 use crate::fault::{Code, Fault};
 
@@ -43,6 +44,15 @@ pub enum Source {
 }
 
 impl Source {
+    /// A photo that is in the request keeps the request's room.
+    #[must_use]
+    pub fn held(self, room: &Arc<Room>) -> Self {
+        match self {
+            Self::Sent(file) => Self::Sent(room.hold(file)),
+            Self::At(url) => Self::At(url),
+        }
+    }
+
     /// Whether there is no photo at all: what forms send for a field that was left alone.
     pub fn is_nothing(&self) -> bool {
         match self {

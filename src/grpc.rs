@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
@@ -18,6 +19,7 @@ mod message;
 pub mod proto;
 mod status;
 mod stream;
+mod upload;
 
 pub(crate) use status::{Failed, answer, refused};
 
@@ -36,17 +38,13 @@ pub(crate) fn method(path: &str) -> Option<&'static str> {
     METHODS.into_iter().find(|method| *method == path)
 }
 
-/// Room for options and framing beside a photo.
-const ROOM_BESIDE_IMAGE: usize = 64 << 10;
-
 /// The service that needs a key where keys are set, as routes to put beside those of the REST front.
 pub(crate) fn guarded_routes(service: &Arc<Service>) -> Router<Arc<Service>> {
-    let limit = service.pipeline.limits.max_bytes + ROOM_BESIDE_IMAGE;
     let detection = detection::Detector::new(Arc::clone(service));
     let detection = proto::v1::detection_service_server::DetectionServiceServer::new(detection)
-        .max_decoding_message_size(limit)
+        .max_decoding_message_size(upload::largest(service))
         .max_encoding_message_size(usize::MAX);
-    router(Routes::new(detection))
+    router(Routes::new(detection), service)
 }
 
 /// The services that are open to all: health, as probes bear no keys, and reflection, which tells what OpenAPI tells.
@@ -61,12 +59,13 @@ pub(crate) fn open_routes(service: &Arc<Service>) -> Router<Arc<Service>> {
     // Both versions of the protocol: grpcurl before 1.8.8 and many other tools know only the older one.
     let reflection = described().build_v1().expect(written);
     let reflection_alpha = described().build_v1alpha().expect(written);
-    router(Routes::new(health).add_service(reflection).add_service(reflection_alpha))
+    router(Routes::new(health).add_service(reflection).add_service(reflection_alpha), service)
 }
 
 /// What no service answers falls through to the other routes, and is refused in the caller's dialect as they are.
-fn router(routes: Routes) -> Router<Arc<Service>> {
-    routes.into_axum_router().reset_fallback().with_state(())
+fn router(routes: Routes, service: &Arc<Service>) -> Router<Arc<Service>> {
+    let bounded = from_fn_with_state(Arc::clone(service), upload::bounded);
+    routes.into_axum_router().reset_fallback().route_layer(bounded).with_state(())
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Several photos in one call.
 
+use std::sync::Arc;
+
 use futures::StreamExt;
 
 use super::detection::Detector;
 use super::message;
 use super::proto::v1;
+use crate::arriving::Room;
 use crate::backend::Call;
 use crate::fault::{Code, Fault};
 use crate::fetch::{Allowance, Source};
@@ -13,10 +16,13 @@ use crate::fetch::{Allowance, Source};
 pub(super) async fn detect(
     detector: &Detector,
     request: v1::DetectBatchRequest,
+    room: Arc<Room>,
     call: &Call,
 ) -> Result<v1::DetectBatchResponse, Fault> {
     let v1::DetectBatchRequest { images, image_urls, model, options } = request;
-    let photos: Vec<_> = images.into_iter().map(Source::Sent).chain(image_urls.into_iter().map(Source::At)).collect();
+    let sent = images.into_iter().map(|image| Source::Sent(image).held(&room));
+    let photos: Vec<_> = sent.chain(image_urls.into_iter().map(Source::At)).collect();
+    drop(room);
     if photos.is_empty() {
         return Err(Fault::new(Code::MissingImage, "The request has no photo in `images` and none in `image_urls`."));
     }

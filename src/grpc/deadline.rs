@@ -1,12 +1,12 @@
-//! The caller's deadline, from the metadata `grpc-timeout`.
+//! The caller's deadline, from the header `grpc-timeout`.
 
 use std::time::Duration;
 
-use tonic::metadata::MetadataMap;
+use axum::http::HeaderMap;
 
 /// How long the caller waits, where it says so in the form that gRPC over HTTP/2 defines: up to eight digits and a unit.
-pub(super) fn of(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if !(1..=8).contains(&number.len()) || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -30,9 +30,9 @@ mod tests {
     #[test]
     fn every_unit_is_read_and_anything_else_is_no_deadline() {
         let read = |text: &str| {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("grpc-timeout", text.parse().expect("ASCII"));
-            of(&metadata)
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().expect("ASCII"));
+            of(&headers)
         };
         assert_eq!(read("2H"), Some(Duration::from_secs(7200)));
         assert_eq!(read("3M"), Some(Duration::from_secs(180)));
@@ -43,6 +43,6 @@ mod tests {
         for none in ["", "S", "5", "-1S", "1.5S", "123456789S", "5s", "+5S"] {
             assert_eq!(read(none), None, "{none}");
         }
-        assert_eq!(of(&MetadataMap::new()), None);
+        assert_eq!(of(&HeaderMap::new()), None);
     }
 }

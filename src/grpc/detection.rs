@@ -8,7 +8,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::proto::v1;
 use super::status::Failed;
-use super::{batch, deadline, message, status, stream};
+use super::upload::Rooms;
+use super::{batch, message, status, stream};
 use crate::backend::Call;
 use crate::detect::{Job, Keep, Model, Param, Wanted};
 use crate::fault::Fault;
@@ -54,14 +55,14 @@ impl Detector {
     }
 }
 
-/// What the outermost layer made of the call, with the caller's own deadline where that is earlier.
+/// What the layers made of the call.
 fn call<T>(request: &Request<T>) -> Call {
-    let call = request.extensions().get::<Call>().expect("the outermost layer makes one for every request");
-    let mut call = call.clone();
-    if let Some(timeout) = deadline::of(request.metadata()) {
-        call.deadline = call.deadline.at_most(timeout);
-    }
-    call
+    request.extensions().get::<Call>().expect("the outermost layer makes one for every request").clone()
+}
+
+/// The room of the messages that have arrived.
+fn rooms<T>(request: &Request<T>) -> Rooms {
+    request.extensions().get::<Rooms>().expect("the layer around the services makes them").clone()
 }
 
 /// A fault as the status of the whole call; the log line of the call tells it.
@@ -80,11 +81,12 @@ fn failed<T>(request: &Request<T>) -> Option<Failed> {
 #[tonic::async_trait]
 impl v1::detection_service_server::DetectionService for Detector {
     async fn detect(&self, request: Request<v1::DetectRequest>) -> Result<Response<v1::DetectResponse>, Status> {
-        let (call, failed) = (call(&request), failed(&request));
+        let (call, failed, room) = (call(&request), failed(&request), rooms(&request).take());
         let v1::DetectRequest { photo, model, options } = request.into_inner();
         let params = message::params(model.as_ref(), options);
         let allowance = Allowance::new(self.service.pipeline.limits.max_bytes);
-        let image = self.service.photo(message::photo(photo), &allowance, &call);
+        let image = self.service.photo(message::photo(photo).held(&room), &allowance, &call);
+        drop(room);
         let answer = Detector::detect(self, image, model.as_ref(), params, &call).await;
         answer.map(Response::new).map_err(|fault| refuse(fault, &call, failed))
     }
@@ -93,8 +95,8 @@ impl v1::detection_service_server::DetectionService for Detector {
         &self,
         request: Request<v1::DetectBatchRequest>,
     ) -> Result<Response<v1::DetectBatchResponse>, Status> {
-        let (call, failed) = (call(&request), failed(&request));
-        let answer = batch::detect(self, request.into_inner(), &call).await;
+        let (call, failed, room) = (call(&request), failed(&request), rooms(&request).take());
+        let answer = batch::detect(self, request.into_inner(), room, &call).await;
         answer.map(Response::new).map_err(|fault| refuse(fault, &call, failed))
     }
 
@@ -104,8 +106,9 @@ impl v1::detection_service_server::DetectionService for Detector {
         &self,
         request: Request<Streaming<v1::StreamDetectRequest>>,
     ) -> Result<Response<Self::StreamDetectStream>, Status> {
-        let request_id = call(&request).request_id;
-        Ok(Response::new(stream::detect(self.clone(), request.into_inner(), request_id)))
+        let (request_id, rooms) = (call(&request).request_id, rooms(&request));
+        let frames = stream::Frames::new(request.into_inner(), rooms);
+        Ok(Response::new(stream::detect(self.clone(), frames, request_id)))
     }
 
     async fn list_models(&self, _: Request<v1::ListModelsRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {

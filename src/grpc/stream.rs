@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use super::detection::Detector;
 use super::proto::v1;
+use super::upload::Rooms;
 use super::{message, status};
 use crate::backend::Call;
 use crate::deadline::Deadline;
@@ -26,7 +27,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// that is being looked at is abandoned.
 pub(super) fn detect(
     detector: Detector,
-    frames: Streaming<v1::StreamDetectRequest>,
+    frames: Frames,
     request_id: RequestId,
 ) -> ReceiverStream<Result<v1::StreamDetectResponse, Status>> {
     let (answers, receiver) = mpsc::channel(1);
@@ -41,6 +42,28 @@ pub(super) fn detect(
     ReceiverStream::new(receiver)
 }
 
+/// The messages of a stream, each frame with the room that it takes.
+pub(super) struct Frames {
+    messages: Streaming<v1::StreamDetectRequest>,
+    rooms: Rooms,
+}
+
+impl Frames {
+    pub(super) fn new(messages: Streaming<v1::StreamDetectRequest>, rooms: Rooms) -> Self {
+        Self { messages, rooms }
+    }
+
+    /// The next message; nothing at the end of the stream.
+    async fn next(&mut self) -> Result<Option<v1::StreamDetectRequest>, Status> {
+        let Some(mut request) = self.messages.message().await? else { return Ok(None) };
+        let room = self.rooms.take();
+        if let Some(v1::stream_detect_request::Message::Frame(frame)) = &mut request.message {
+            frame.image = room.hold(std::mem::take(&mut frame.image));
+        }
+        Ok(Some(request))
+    }
+}
+
 /// What has arrived and was not looked at yet.
 #[derive(Default)]
 struct Newest {
@@ -51,7 +74,13 @@ struct Newest {
 }
 
 impl Newest {
-    fn arrived(&mut self, request: v1::StreamDetectRequest) {
+    /// Takes in what the stream has given; how it ended, where that was its end.
+    fn arrived(&mut self, request: Result<Option<v1::StreamDetectRequest>, Status>) -> Option<Result<(), Status>> {
+        let request = match request {
+            Ok(Some(request)) => request,
+            Ok(None) => return Some(Ok(())),
+            Err(status) => return Some(Err(status)),
+        };
         match request.message {
             Some(v1::stream_detect_request::Message::Settings(settings)) => self.settings = settings,
             Some(v1::stream_detect_request::Message::Frame(frame)) => {
@@ -60,17 +89,19 @@ impl Newest {
             // A kind of message that this version does not know.
             None => {}
         }
+        None
     }
 }
 
 async fn look(
     detector: Detector,
-    mut frames: Streaming<v1::StreamDetectRequest>,
+    mut frames: Frames,
     request_id: RequestId,
     answers: mpsc::Sender<Result<v1::StreamDetectResponse, Status>>,
 ) {
     let mut newest = Newest::default();
-    let mut more = true;
+    // How the stream ended, once it has.
+    let mut end = None;
     let lifecycle = detector.service().lifecycle.clone();
     loop {
         if lifecycle.phase() >= Phase::Draining {
@@ -79,16 +110,17 @@ async fn look(
             return;
         }
         let Some(frame) = newest.frame.take() else {
-            if !more {
-                return;
-            }
-            tokio::select! {
-                request = frames.message() => match request {
-                    Ok(Some(request)) => newest.arrived(request),
-                    // A stream that broke has nobody left to be told.
-                    Ok(None) | Err(_) => more = false,
+            match end {
+                None => tokio::select! {
+                    request = frames.next() => end = newest.arrived(request),
+                    () = lifecycle.reached(Phase::Draining) => {}
                 },
-                () = lifecycle.reached(Phase::Draining) => {}
+                Some(Ok(())) => return,
+                // A frame was too large, or too much. A caller whose stream broke is not there to be told.
+                Some(Err(status)) => {
+                    let _ = answers.send(Err(status)).await;
+                    return;
+                }
             }
             continue;
         };
@@ -103,10 +135,7 @@ async fn look(
                     Ok(()) => break,
                     Err(_) => return,
                 },
-                request = frames.message(), if more => match request {
-                    Ok(Some(request)) => newest.arrived(request),
-                    Ok(None) | Err(_) => more = false,
-                },
+                request = frames.next(), if end.is_none() => end = newest.arrived(request),
             }
         }
     }
@@ -149,7 +178,7 @@ mod tests {
     fn a_newer_frame_replaces_an_older_one_and_is_counted() {
         let mut newest = Newest::default();
         for id in 1..=3 {
-            newest.arrived(frame(id));
+            assert!(newest.arrived(Ok(Some(frame(id)))).is_none(), "the stream goes on");
         }
         assert_eq!((newest.frame.expect("three came").id, newest.passed_over), (3, 2));
     }

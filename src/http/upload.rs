@@ -109,15 +109,7 @@ impl Upload {
                 workers.run(call.deadline, move || futures::executor::block_on(multipart(bytes, boundary))).await?
             }
         };
-        Ok(Self { photo: held(photo, &room), params: stronger_first(query, more) })
-    }
-}
-
-/// A photo that is in the body keeps the body's room.
-fn held(photo: Source, room: &Arc<Room>) -> Source {
-    match photo {
-        Source::Sent(file) => Source::Sent(room.hold(file)),
-        Source::At(url) => Source::At(url),
+        Ok(Self { photo: photo.held(&room), params: stronger_first(query, more) })
     }
 }
 

@@ -139,6 +139,93 @@ async fn each_photo_of_a_batch_has_its_own_result_or_failure() {
     assert_eq!(status.code(), Code::InvalidArgument);
 }
 
+/// That the call was refused with this code, in the service's own words and details.
+#[track_caller]
+fn assert_refused(status: &tonic::Status, code: Code, reason_expected: &str) {
+    assert_eq!((status.code(), reason(status).as_str()), (code, reason_expected), "{status:?}");
+    let id = status.get_error_details().request_info().unwrap().request_id.clone();
+    assert_eq!(status.metadata().get("x-request-id").unwrap().to_str().unwrap(), id);
+}
+
+#[tokio::test]
+async fn messages_are_bounded_by_what_their_method_takes_and_refused_in_the_services_words() {
+    let spotter = Spotter::start(&["--max-image-bytes", "300000", "--max-batch-bytes", "500000"]).await;
+    let mut client = client(&spotter).await;
+    let batch = |count| v1::DetectBatchRequest { images: vec![photo("chelsea.png"); count], ..Default::default() };
+    let answer = client.detect_batch(batch(2)).await.unwrap().into_inner();
+    assert_eq!(answer.results.len(), 2, "larger than one photo may be, and not than a batch");
+    assert!(answer.results.iter().all(|result| matches!(result.outcome, Some(Outcome::Response(_)))));
+    let status = client.detect_batch(batch(3)).await.unwrap_err();
+    assert_refused(&status, Code::InvalidArgument, "PAYLOAD_TOO_LARGE");
+    assert_eq!(status.get_error_details().error_info().unwrap().metadata["max_bytes"], "500000");
+    for (size, detail) in [(300_001, "300001 bytes"), (400_000, "400006 bytes")] {
+        let large = ask(Bytes::from(vec![0; size]), v1::DetectOptions::default());
+        let status = client.detect(large).await.unwrap_err();
+        assert_refused(&status, Code::InvalidArgument, "PAYLOAD_TOO_LARGE");
+        assert!(status.message().contains(detail), "{status:?}");
+    }
+    client.detect(ask(photo("chelsea.png"), v1::DetectOptions::default())).await.expect("the connection goes on");
+
+    let frames = [photo("chelsea.png"), Bytes::from(vec![0; 400_000])].into_iter().zip(1..);
+    let frames =
+        frames.map(|(image, id)| v1::StreamDetectRequest { message: Some(Message::Frame(v1::Frame { id, image })) });
+    let mut answers = client.stream_detect(futures::stream::iter(frames)).await.unwrap().into_inner();
+    let first = answers.next().await.unwrap().unwrap();
+    assert_eq!(first.frame_id, 1, "what came before is answered");
+    assert_refused_in_stream(&answers.next().await.unwrap().unwrap_err(), Code::InvalidArgument, "PAYLOAD_TOO_LARGE");
+    assert!(answers.next().await.is_none());
+}
+
+/// As above; the headers of a stream have gone out by then.
+#[track_caller]
+fn assert_refused_in_stream(status: &tonic::Status, code: Code, reason_expected: &str) {
+    assert_eq!((status.code(), reason(status).as_str()), (code, reason_expected), "{status:?}");
+}
+
+#[tokio::test]
+async fn messages_are_counted_among_the_uploads_in_flight_and_their_room_is_given_back() {
+    let full = Spotter::start(&["--max-upload-bytes-in-flight", "200000"]).await;
+    let status = client(&full).await.detect(ask(photo("chelsea.png"), v1::DetectOptions::default())).await.unwrap_err();
+    assert_refused(&status, Code::Unavailable, "OVERLOADED");
+    assert!(status.get_error_details().retry_info().unwrap().retry_delay.is_some());
+    let frame =
+        |id| v1::StreamDetectRequest { message: Some(Message::Frame(v1::Frame { id, image: photo("chelsea.png") })) };
+    let mut answers = client(&full).await.stream_detect(futures::stream::iter([frame(1)])).await.unwrap().into_inner();
+    assert_refused_in_stream(&answers.next().await.unwrap().unwrap_err(), Code::Unavailable, "OVERLOADED");
+
+    // Room for one photo at a time, and one after the other finds it.
+    let spotter = Spotter::start(&["--max-upload-bytes-in-flight", "300000"]).await;
+    let mut client = client(&spotter).await;
+    for _ in 0..3 {
+        client.detect(ask(photo("chelsea.png"), v1::DetectOptions::default())).await.unwrap();
+        let batch = v1::DetectBatchRequest { images: vec![photo("chelsea.png")], ..Default::default() };
+        client.detect_batch(batch).await.unwrap();
+    }
+    let (frames, receiver) = mpsc::channel(1);
+    let mut answers = client.stream_detect(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+    for id in 1..=3 {
+        frames.send(frame(id)).await.unwrap();
+        assert_eq!(answers.next().await.unwrap().unwrap().frame_id, id);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_arrive_is_not_waited_for_without_end() {
+    let spotter = Spotter::start(&["--upload-pause-ms", "200"]).await;
+    let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    // A message of a thousand bytes, of which one comes; the caller's deadline is over before the pause in one case.
+    for (timeout, detail) in [("30S", "nothing came for 200 ms"), ("50m", "before its deadline")] {
+        let sent = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(&[0, 0, 0, 3, 232, 7]))]);
+        let body = reqwest::Body::wrap_stream(sent.chain(futures::stream::pending()));
+        let request = http2.post(spotter.url("/spotter.v1.DetectionService/Detect")).body(body);
+        let request = request.header("content-type", "application/grpc").header("te", "trailers");
+        let answer = request.header("grpc-timeout", timeout).send().await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], "4");
+        let message = answer.headers()["grpc-message"].to_str().unwrap().replace("%20", " ");
+        assert!(message.contains(detail), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn of_frames_that_wait_the_newest_is_looked_at() {
     let serving = ScriptedServing::start(Script::image_tensor()).await;

@@ -8,8 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::value::RawValue;
 
 use super::{
-    Form, Parts, Received, Upload, empty_part, held, json, json_params, malformed_json, no_field, no_part,
-    stronger_first,
+    Form, Parts, Received, Upload, empty_part, json, json_params, malformed_json, no_field, no_part, stronger_first,
 };
 use crate::arriving::Arriving;
 use crate::backend::Call;
@@ -59,7 +58,7 @@ impl Batch {
         };
         let Contents { photos, common } = workers.run(call.deadline, take_apart).await?;
         let params = |own| stronger_first(stronger_first(query.clone(), own), common.clone());
-        let upload = |(photo, own)| Upload { photo: held(photo, &room), params: params(own) };
+        let upload = |(photo, own): (Source, _)| Upload { photo: photo.held(&room), params: params(own) };
         let photos = photos.into_iter().map(|photo| photo.map(upload)).collect();
         Ok(Self { photos, common: params(Vec::new()) })
     }
