@@ -192,7 +192,7 @@ mod tests {
     const TWO: &str = "fedcba9876543210";
 
     fn found(ring: &KeyRing, key: &str) -> Option<String> {
-        ring.find(&SecretString::from(key.to_owned())).map(ToString::to_string)
+        ring.find(&KeyDigest::of(&SecretString::from(key.to_owned()))).map(ToString::to_string)
     }
 
     fn file(text: &str) -> Result<KeyRing, LoadError> {

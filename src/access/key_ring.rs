@@ -36,10 +36,11 @@ impl fmt::Display for KeyName {
 /// SHA-256 of a key. Digests are compared instead of keys: all are of one length, so that comparing takes the same time
 /// whatever is presented, and a key is in memory only while it is read.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct KeyDigest([u8; 32]);
+pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
-    pub(super) fn of(key: &SecretString) -> Self {
+    /// That of a key.
+    pub fn of(key: &SecretString) -> Self {
         Self(Sha256::digest(key.expose_secret().as_bytes()).into())
     }
 
@@ -59,8 +60,7 @@ impl KeyRing {
     }
 
     /// The name of the key that was presented. All keys are compared, to their last byte, whichever it is.
-    pub fn find(&self, presented: &SecretString) -> Option<&KeyName> {
-        let presented = KeyDigest::of(presented);
+    pub fn find(&self, presented: &KeyDigest) -> Option<&KeyName> {
         let mut found = u32::MAX;
         for (place, (_, digest)) in (0_u32..).zip(&self.0) {
             found.conditional_assign(&place, digest.0.ct_eq(&presented.0));
@@ -92,7 +92,7 @@ mod tests {
     fn the_key_that_is_presented_is_found_by_its_whole() {
         let key = |name: &str, key: &str| (KeyName::parse(name).expect("fit"), KeyDigest::of(&secret(key)));
         let ring = KeyRing::new(vec![key("first", "0123456789abcdef"), key("second", "fedcba9876543210")]);
-        let found = |text: &str| ring.find(&secret(text)).map(KeyName::as_str);
+        let found = |text: &str| ring.find(&KeyDigest::of(&secret(text))).map(KeyName::as_str);
         assert_eq!(found("0123456789abcdef"), Some("first"));
         assert_eq!(found("fedcba9876543210"), Some("second"));
         for other in ["", "0123456789abcde", "0123456789abcdef0", "0123456789ABCDEF", "first"] {

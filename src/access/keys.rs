@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use super::key_files::{self, LoadError};
-use super::key_ring::{KeyName, KeyRing};
+use super::key_ring::{KeyDigest, KeyName, KeyRing};
 
 /// How often the files are looked at. They are small, and a key that was given away should not hold for long.
 pub const WATCH_PERIOD: Duration = Duration::from_secs(2);
@@ -44,7 +42,7 @@ impl Keys {
     }
 
     /// The name of the key that was presented.
-    pub fn find(&self, presented: &SecretString) -> Option<KeyName> {
+    pub fn find(&self, presented: &KeyDigest) -> Option<KeyName> {
         self.ring().find(presented).cloned()
     }
 
@@ -94,6 +92,8 @@ impl Keys {
 mod tests {
     use std::fs;
 
+    use secrecy::SecretString;
+
     use super::*;
 
     #[test]
@@ -101,7 +101,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("keys");
         let (old, new) = ("0123456789abcdef", "fedcba9876543210");
-        let has = |keys: &Keys, key: &str| keys.find(&SecretString::from(key.to_owned())).is_some();
+        let has = |keys: &Keys, key: &str| keys.find(&KeyDigest::of(&SecretString::from(key.to_owned()))).is_some();
         fs::write(&path, format!("shop: {old}")).expect("written");
         let keys = Keys::load(&path).expect("fine");
         assert_eq!(keys.reload().expect("fine"), Reloaded::Unchanged);

@@ -10,6 +10,7 @@ use super::proto::v1;
 use super::status::Failed;
 use super::upload::Rooms;
 use super::{batch, message, status, stream};
+use crate::access::Caller;
 use crate::backend::Call;
 use crate::detect::{Job, Keep, Model, Param, Wanted};
 use crate::fault::Fault;
@@ -107,8 +108,9 @@ impl v1::detection_service_server::DetectionService for Detector {
         request: Request<Streaming<v1::StreamDetectRequest>>,
     ) -> Result<Response<Self::StreamDetectStream>, Status> {
         let (request_id, rooms) = (call(&request).request_id, rooms(&request));
+        let caller = request.extensions().get::<Caller>().expect("the layer of access knows who asks").clone();
         let frames = stream::Frames::new(request.into_inner(), rooms);
-        Ok(Response::new(stream::detect(self.clone(), frames, request_id)))
+        Ok(Response::new(stream::detect(self.clone(), frames, stream::Opened { request_id, caller })))
     }
 
     async fn list_models(&self, _: Request<v1::ListModelsRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {

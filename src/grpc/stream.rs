@@ -1,5 +1,8 @@
 //! The frames of a camera: one is looked at at a time, and the newest wins.
 //!
+//! A stream counts as a request when it is opened, and so does each frame that is looked at; of a frame too many the caller
+//! is told in its place, and the stream goes on.
+//!
 //! A stream may be open for as long as its caller likes, so it is told when the service drains: the frame that is being
 //! looked at is answered, and the caller is to open another stream, which leads elsewhere.
 
@@ -14,6 +17,7 @@ use super::detection::Detector;
 use super::proto::v1;
 use super::upload::Rooms;
 use super::{message, status};
+use crate::access::{Caller, Refusal};
 use crate::backend::Call;
 use crate::deadline::Deadline;
 use crate::fault::{Code, Fault};
@@ -23,18 +27,24 @@ use crate::request_id::RequestId;
 /// By then whoever spreads the streams has noticed.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// What is known of a stream from its head.
+pub(super) struct Opened {
+    pub(super) request_id: RequestId,
+    pub(super) caller: Caller,
+}
+
 /// The answers to a stream of frames. Ends when the caller has sent all and been answered, or has gone away: then the frame
 /// that is being looked at is abandoned.
 pub(super) fn detect(
     detector: Detector,
     frames: Frames,
-    request_id: RequestId,
+    opened: Opened,
 ) -> ReceiverStream<Result<v1::StreamDetectResponse, Status>> {
     let (answers, receiver) = mpsc::channel(1);
     let looking = async move {
         let gone = answers.clone();
         tokio::select! {
-            () = look(detector, frames, request_id, answers) => {}
+            () = look(detector, frames, opened, answers) => {}
             () = gone.closed() => {}
         }
     };
@@ -96,7 +106,7 @@ impl Newest {
 async fn look(
     detector: Detector,
     mut frames: Frames,
-    request_id: RequestId,
+    Opened { request_id, caller }: Opened,
     answers: mpsc::Sender<Result<v1::StreamDetectResponse, Status>>,
 ) {
     let mut newest = Newest::default();
@@ -125,8 +135,21 @@ async fn look(
             continue;
         };
         let (passed_over, settings) = (std::mem::take(&mut newest.passed_over), newest.settings.clone());
-        let answer = answer(&detector, frame, settings, passed_over, &request_id);
-        let told = async { answers.send(Ok(answer.await)).await };
+        // Each frame counts as a request; those that are passed over do not.
+        let admitted = match detector.service().access.admit(&caller) {
+            Ok(_) => Ok(()),
+            Err(refusal @ (Refusal::AddressTooOften(_) | Refusal::KeyTooOften(..))) => Err(refusal.fault()),
+            // The key was taken away meanwhile.
+            Err(refusal @ (Refusal::NoKey | Refusal::UnknownKey)) => {
+                let _ = answers.send(Err(status::of(&refusal.fault(), &request_id))).await;
+                return;
+            }
+        };
+        let answer = answer(&detector, admitted, frame, settings, &request_id);
+        let told = async {
+            let (frame_id, result) = answer.await;
+            answers.send(Ok(v1::StreamDetectResponse { frame_id, passed_over, result: Some(result) })).await
+        };
         tokio::pin!(told);
         // Whatever takes the time, the model or a caller that reads slowly, newer frames go on replacing older ones.
         loop {
@@ -147,22 +170,25 @@ fn draining(request_id: &RequestId) -> Status {
     status::of(&fault.retry_after(AGAIN), request_id)
 }
 
+/// The frame's id and what became of it.
 async fn answer(
     detector: &Detector,
+    admitted: Result<(), Fault>,
     frame: v1::Frame,
     settings: v1::StreamSettings,
-    passed_over: u64,
     request_id: &RequestId,
-) -> v1::StreamDetectResponse {
+) -> (u64, v1::Result) {
     let v1::Frame { id, image } = frame;
     let v1::StreamSettings { model, options } = settings;
     // Each frame has a request's time of its own; the stream may go on for as long as the caller likes.
     let deadline = Deadline::after(detector.service().request_timeout);
     let call = Call::new(deadline, request_id.clone());
     let params = message::params(model.as_ref(), options);
-    let image = std::future::ready(Ok(image));
-    let outcome = detector.detect(image, model.as_ref(), params, &call).await;
-    v1::StreamDetectResponse { frame_id: id, passed_over, result: Some(message::result(id, outcome)) }
+    let outcome = match admitted {
+        Ok(()) => detector.detect(std::future::ready(Ok(image)), model.as_ref(), params, &call).await,
+        Err(fault) => Err(fault),
+    };
+    (id, message::result(id, outcome))
 }
 
 #[cfg(test)]

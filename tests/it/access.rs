@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Response, StatusCode};
-use spotter::grpc::proto::v1;
 use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
+use spotter::grpc::proto::v1::{self, result::Outcome, stream_detect_request::Message};
 use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
@@ -186,4 +188,65 @@ async fn grpc_calls_need_a_key_as_well_and_its_health_does_not() {
     assert_eq!(client.detect(ask(Some(SHOP))).await.unwrap_err().code(), Code::ResourceExhausted);
     let mut health = HealthClient::new(channel);
     health.check(HealthCheckRequest::default()).await.unwrap();
+}
+
+/// A stream of frames with the shop's key.
+struct Stream {
+    frames: mpsc::Sender<v1::StreamDetectRequest>,
+    answers: tonic::Streaming<v1::StreamDetectResponse>,
+    next: u64,
+}
+
+impl Stream {
+    async fn open(spotter: &Spotter) -> Self {
+        let (frames, receiver) = mpsc::channel(1);
+        let mut request = Request::new(ReceiverStream::new(receiver));
+        request.metadata_mut().insert("authorization", format!("Bearer {SHOP}").parse().unwrap());
+        let mut client = DetectionServiceClient::connect(spotter.url("")).await.unwrap();
+        let answers = client.stream_detect(request).await.unwrap().into_inner();
+        Self { frames, answers, next: 1 }
+    }
+
+    /// The answer to one more frame.
+    async fn ask(&mut self) -> Result<Outcome, tonic::Status> {
+        let frame = v1::Frame { id: self.next, image: photo("chelsea.png") };
+        self.frames.send(v1::StreamDetectRequest { message: Some(Message::Frame(frame)) }).await.unwrap();
+        let answer = self.answers.message().await?.unwrap();
+        assert_eq!(answer.frame_id, self.next);
+        self.next += 1;
+        Ok(answer.result.unwrap().outcome.unwrap())
+    }
+}
+
+#[tokio::test]
+async fn each_frame_of_a_stream_counts_as_a_request() {
+    let keys = both();
+    for rate in ["--key", "--address"] {
+        let spotter = keys.spotter(&[&format!("{rate}-rate"), "0.001", &format!("{rate}-burst"), "3"]).await;
+        let mut stream = Stream::open(&spotter).await;
+        for _ in 0..2 {
+            assert!(
+                matches!(stream.ask().await.unwrap(), Outcome::Response(_)),
+                "opening it was one, these are two more"
+            );
+        }
+        for _ in 0..2 {
+            let Outcome::Failure(failure) = stream.ask().await.unwrap() else { panic!("one too many") };
+            assert_eq!(failure.code, "RATE_LIMITED");
+            assert!(failure.detail.contains("wait "), "{}", failure.detail);
+        }
+        let others = spotter.get("/v1/models").bearer_auth(SHOP).send().await.unwrap();
+        assert_eq!(others.status(), 429, "streams and requests are counted together");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_key() {
+    let keys = both();
+    let spotter = keys.spotter(&[]).await;
+    let mut stream = Stream::open(&spotter).await;
+    assert!(matches!(stream.ask().await.unwrap(), Outcome::Response(_)));
+    keys.write(&format!("partner: {PARTNER}"));
+    spotter.access().keys.as_ref().unwrap().reload().unwrap();
+    assert_eq!(stream.ask().await.unwrap_err().code(), Code::Unauthenticated);
 }
