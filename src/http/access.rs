@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::body::HttpBody;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use axum::middleware::Next;
@@ -12,6 +13,7 @@ use secrecy::SecretString;
 use crate::access::key_ring::{KeyDigest, KeyName};
 use crate::access::{Access, Caller, Refusal};
 use crate::backend::Call;
+use crate::http::server::BodyLeft;
 use crate::http::upload;
 use crate::service::Service;
 
@@ -53,16 +55,21 @@ fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl DoubleEndedItera
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
 }
 
-/// The answer to a request that is not let in. What is sent of its body by somebody who may ask is read and dropped as for
-/// any other refusal.
+/// The answer to a request that is not let in.
 async fn refuse(refusal: Refusal, request: Request) -> Response {
     let deadline = request.extensions().get::<Call>().map(|call| call.deadline);
     let (parts, mut body) = request.into_parts();
-    // Over HTTP/2 an answer may overtake the body, and a stream of a gRPC call need not end.
-    if let Some(deadline) = deadline.filter(|_| parts.version < Version::HTTP_2) {
-        upload::drain(&mut body, &parts.headers, 0, deadline).await;
-    }
     let mut answer = refusal.fault().into_response();
+    // Over HTTP/2 an answer may overtake the body, and a stream of a gRPC call need not end.
+    if parts.version < Version::HTTP_2 && !body.is_end_stream() {
+        match (&refusal, deadline) {
+            // A client of ours keeps its connection: its body is read and dropped as for any other refusal.
+            (Refusal::KeyTooOften(..), Some(deadline)) => upload::drain(&mut body, &parts.headers, 0, deadline).await,
+            (Refusal::KeyTooOften(..), None) => {}
+            // From a stranger nothing is read.
+            (Refusal::NoKey | Refusal::UnknownKey | Refusal::AddressTooOften(_), _) => BodyLeft::mark(&mut answer),
+        }
+    }
     // RFC 6750, section 3.1: no error where nothing was presented.
     let challenge = match &refusal {
         Refusal::NoKey => Some(r#"Bearer realm="spotter""#),

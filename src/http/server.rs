@@ -29,6 +29,7 @@ mod wire;
 
 use connection::Connection;
 use connections::Connections;
+pub(in crate::http) use exchange::BodyLeft;
 pub use tls::{Identity, TlsError};
 
 /// Rest after a connection could not be taken for want of file descriptors or memory: without one the loop would spin.

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlparse
 
 import h2.config
@@ -197,3 +198,20 @@ def test_a_million_parts_and_a_million_brackets(spotter: Start) -> None:
         answer = requests.post(gateway.url + "/v1/detect", data=body, headers={"content-type": kind}, timeout=60)
         assert (answer.status_code, json.loads(answer.content)["code"]) == (400, code)
     photos.assert_same(photos.answer_of(gateway.detect(PHOTO)), photos.CHELSEA)
+
+
+@pytest.mark.parametrize("expect", ["", "100-continue"])
+def test_curl_is_told_that_a_key_is_missing(spotter: Start, tmp_path: Path, expect: str) -> None:
+    """The service answers from the head alone and hangs up; curl shows the answer and says nothing of a reset."""
+    keys, upload = tmp_path / "keys", tmp_path / "upload"
+    keys.write_text("shop: 0123456789abcdef-of-the-shop\n")
+    upload.write_bytes(bytes(40 << 20))
+    gateway = spotter("--api-keys", keys)
+    curl = run(
+        "curl", "--silent", "--show-error", "--header", f"Expect: {expect}", "--header", "Content-Type: image/png",
+        "--data-binary", f"@{upload}", "--write-out", "\n%{http_code}", f"{gateway.url}/v1/detect",
+    )  # fmt: skip
+    told, _ = curl.communicate(timeout=60)
+    body, status = told.rsplit("\n", 1)
+    assert (curl.returncode, status) == (0, "401"), told
+    assert json.loads(body)["code"] == "UNAUTHORIZED"

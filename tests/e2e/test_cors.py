@@ -104,3 +104,21 @@ def test_a_page_of_another_origin_reads_nothing(browser: Browser, shop: str, ser
     answer = upload(elsewhere, service, photos.thumbnail("chelsea"), {"X-API-Key": KEY})
     elsewhere.close()
     assert answer == {"forbidden": "TypeError"}
+
+
+@pytest.mark.parametrize("megabytes", [1, 8, 40])
+def test_a_large_upload_without_a_key_is_told_so(page: Page, service: Gateway, megabytes: int) -> None:
+    """The service answers from the head alone and hangs up; the browser shows the answer, not "connection reset"."""
+    answer = page.evaluate(
+        """async ([url, size]) => {
+          try {
+            const body = new Blob([new Uint8Array(size)]);
+            const answer = await fetch(url + "/v1/detect", {method: "POST", body, headers: {"content-type": "image/png"}});
+            return {status: answer.status, code: (await answer.json()).code};
+          } catch (error) {
+            return {failed: String(error)};
+          }
+        }""",
+        [service.url, megabytes << 20],
+    )
+    assert answer == {"status": 401, "code": "UNAUTHORIZED"}

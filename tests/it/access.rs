@@ -9,6 +9,8 @@ use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use spotter::grpc::proto::v1::{self, result::Outcome, stream_detect_request::Message};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -249,4 +251,57 @@ async fn a_stream_ends_with_its_key() {
     keys.write(&format!("partner: {PARTNER}"));
     spotter.access().keys.as_ref().unwrap().reload().unwrap();
     assert_eq!(stream.ask().await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+/// An upload that goes on and on: what is answered, and how much of it could be sent.
+async fn endless_upload(spotter: &Spotter, headers: &str) -> (String, usize) {
+    let socket = TcpStream::connect(spotter.address()).await.unwrap();
+    let (mut reading, mut writing) = socket.into_split();
+    let head = format!("POST /v1/detect HTTP/1.1\r\nhost: x\r\n{headers}content-length: 1000000000\r\n\r\n");
+    writing.write_all(head.as_bytes()).await.unwrap();
+    let sending = tokio::spawn(async move {
+        let mut sent = 0;
+        while let Ok(count) = writing.write(&[0; 1 << 16]).await {
+            sent += count;
+        }
+        sent
+    });
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = reading.read(&mut buffer).await {
+        answer.extend_from_slice(&buffer[..count]);
+    }
+    (String::from_utf8(answer).unwrap(), sending.await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_upload_without_a_key_next_to_nothing_is_read() {
+    let keys = both();
+    let spotter = keys.spotter(&["--address-rate", "0.001", "--address-burst", "2"]).await;
+    for (headers, status) in [
+        ("", "401 Unauthorized"),
+        ("authorization: Bearer a-guess-of-some-key\r\n", "401 Unauthorized"),
+        (&*format!("authorization: Bearer {SHOP}\r\n"), "429 Too Many Requests"),
+    ] {
+        let (answer, sent) = endless_upload(&spotter, headers).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{head}");
+        assert!(head.to_ascii_lowercase().contains("\r\nconnection: close"), "{head}");
+        serde_json::from_str::<serde_json::Value>(body).expect("the answer is whole");
+        // What the system's buffers hold, and the megabyte.
+        assert!(sent < 64 << 20, "{sent} bytes of a billion");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_where_there_is_no_body_to_leave() {
+    let keys = both();
+    let spotter = keys.spotter(&[]).await;
+    let mut socket = TcpStream::connect(spotter.address()).await.unwrap();
+    let ask = "GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n";
+    let last = ask.replace("host: x", "host: x\r\nconnection: close");
+    socket.write_all(format!("{ask}{last}").as_bytes()).await.unwrap();
+    let mut answers = String::new();
+    socket.read_to_string(&mut answers).await.unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 401 Unauthorized").count(), 2, "{answers}");
 }

@@ -175,6 +175,7 @@ async fn http1(io: impl Socket, ahead: Bytes, peer: SocketAddr, shared: Arc<Shar
         (End::Over, Some(status)) => shared.refuse(io, &refusal::fault(status, &shared.bounds)).await,
         (End::LateHead, _) => shared.refuse(io, &refusal::late_head(&shared.bounds)).await,
         (End::CutOff, _) => io.forget(),
+        (End::Over, None) if pulse.is_body_left() => refusal::hear_out(io).await,
         (End::Over, None) => {}
     }
 }

@@ -29,11 +29,27 @@ pub(super) async fn answer(
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     let mut response = shared.router.clone().oneshot(request).await?;
+    if response.extensions().get::<BodyLeft>().is_some() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        pulse.leaves_body();
+    }
     // Whoever asks now has not noticed yet that this service is leaving. HTTP/2 is told by GOAWAY, which loses nothing.
     if version < Version::HTTP_2 && shared.lifecycle.phase() >= Phase::Draining {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Answer { body, _underway: underway }))
+}
+
+/// Marks an answer that is given without a look at the request's body, over HTTP/1. The connection ends with it, so that the
+/// body need not be read to find the next request; what goes on arriving is let in for a moment, so that the answer is seen.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::http) struct BodyLeft;
+
+impl BodyLeft {
+    /// Marks an answer.
+    pub(in crate::http) fn mark(answer: &mut axum::response::Response) {
+        answer.extensions_mut().insert(Self);
+    }
 }
 
 /// An answer's body; the request is over when it is.

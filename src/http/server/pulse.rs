@@ -29,6 +29,8 @@ struct State {
     since: Instant,
     /// When the first byte came of a head that is not complete.
     head: Option<Instant>,
+    /// The last answer went out before its request's body was read.
+    body_left: bool,
     /// Several requests at once, each with a bound of its own.
     is_multiplexed: bool,
     stage: Stage,
@@ -63,7 +65,14 @@ pub(super) struct Underway(Arc<Pulse>);
 impl Pulse {
     /// A new connection.
     pub(super) fn new() -> Self {
-        let state = State { requests: 0, since: Instant::now(), head: None, is_multiplexed: false, stage: Stage::New };
+        let state = State {
+            requests: 0,
+            since: Instant::now(),
+            head: None,
+            body_left: false,
+            is_multiplexed: false,
+            stage: Stage::New,
+        };
         Self { state: Mutex::new(state), give_way: Notify::new() }
     }
 
@@ -97,6 +106,16 @@ impl Pulse {
             state.stage = Stage::Kept;
         }
         Underway(Arc::clone(self))
+    }
+
+    /// It ends with an answer that is given before its request's body is read.
+    pub(super) fn leaves_body(&self) {
+        self.state().body_left = true;
+    }
+
+    /// Whether it does.
+    pub(super) fn is_body_left(&self) -> bool {
+        self.state().body_left
     }
 
     /// It was asked to end in HTTP's own way.

@@ -50,12 +50,18 @@ pub(super) async fn send(mut io: impl AsyncRead + AsyncWrite + Unpin, fault: &Fa
     tracing::info!(%request_id, status = code.row().status, code = code.name(), detail = %fault, "refused");
     let said = async {
         io.write_all(&response(fault, &request_id)).await?;
-        io.shutdown().await?;
-        let mut rest = (&mut io).take(LINGER_BYTES);
-        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+        io.shutdown().await
     };
     // Whether it was heard or not, that was all.
-    let _ = tokio::time::timeout(LINGER, said).await;
+    if let Ok(Ok(())) = tokio::time::timeout(LINGER, said).await {
+        hear_out(io).await;
+    }
+}
+
+/// Lets in and drops what the client is still sending, after the last word was said to it.
+pub(super) async fn hear_out(io: impl AsyncRead + Unpin) {
+    let mut rest = io.take(LINGER_BYTES);
+    let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 fn response(fault: &Fault, request_id: &RequestId) -> Bytes {
