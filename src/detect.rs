@@ -4,6 +4,8 @@
 
 mod catalog;
 mod crops;
+mod keypoints;
+mod masks;
 mod merge;
 mod options;
 mod pipeline;
@@ -13,9 +15,11 @@ mod views;
 
 pub use catalog::{Catalog, DEFAULT_MAX_SIDE, Model, Profile, Resolved};
 pub use crops::{Crop, MAX_CROP_BYTES, MAX_CROP_SIDE, MAX_CROPS};
+pub use keypoints::Keypoint;
+pub use masks::{MAX_MASK_NUMBERS, MAX_MASK_PIXELS, Segmentation};
 pub use options::{
-    DEFAULT_MAX_DETECTIONS, DEFAULT_MIN_SCORE, Defaults, MAX_DETECTIONS, NAMES, Options, OrientationPolicy, Param,
-    Wanted,
+    DEFAULT_MAX_DETECTIONS, DEFAULT_MIN_SCORE, Defaults, MAX_DETECTIONS, MaskForm, NAMES, Options, OrientationPolicy,
+    Param, Wanted,
 };
 pub use pipeline::{Answer, Job, Keep, Kept, Pipeline, Timings};
 pub use select::Detection;

@@ -1,7 +1,7 @@
 //! Sizes and boxes, each in a named frame, and the mapping between the frames.
 //!
 //! Two frames exist. [`Photo`]: pixels of the photo as a person sees it, after the EXIF orientation is applied.
-//! [`Canvas`]: pixels of the picture that the model was given. A box cannot leave its frame but through a
+//! [`Canvas`]: pixels of the picture that the model was given. A box or a point cannot leave its frame but through a
 //! [`Letterbox`], so a box of the model never reaches a client by accident.
 
 use std::fmt;
@@ -56,6 +56,23 @@ pub enum Photo {}
 /// The frame of the picture that the model was given.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Canvas {}
+
+/// A place in pixels of the frame `F`; it may lie between pixels and outside the picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point<F> {
+    /// From the left.
+    pub x: f32,
+    /// From above.
+    pub y: f32,
+    frame: PhantomData<F>,
+}
+
+impl<F> Point<F> {
+    /// A place from its distances: from the left, from above.
+    pub const fn new(x: f32, y: f32) -> Self {
+        Self { x, y, frame: PhantomData }
+    }
+}
 
 /// A rectangle in pixels of the frame `F`; edges may lie between pixels and outside the picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -250,10 +267,15 @@ impl Letterbox {
 
     /// From the canvas back to the photo.
     pub fn inverse(&self, rect: &Rect<Canvas>) -> Rect<Photo> {
+        let low = self.inverse_point(Point::new(rect.x_min, rect.y_min));
+        let high = self.inverse_point(Point::new(rect.x_max, rect.y_max));
+        Rect::new(low.x, low.y, high.x, high.y)
+    }
+
+    /// The same of a single place.
+    pub fn inverse_point(&self, point: Point<Canvas>) -> Point<Photo> {
         let ((left, top), (x, y)) = (self.origin(), self.factors());
-        let from_x = |edge: f32| (edge - self.place.0 as f32) / x + left;
-        let from_y = |edge: f32| (edge - self.place.1 as f32) / y + top;
-        Rect::new(from_x(rect.x_min), from_y(rect.y_min), from_x(rect.x_max), from_y(rect.y_max))
+        Point::new((point.x - self.place.0 as f32) / x + left, (point.y - self.place.1 as f32) / y + top)
     }
 
     fn origin(&self) -> (f32, f32) {

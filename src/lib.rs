@@ -2,7 +2,7 @@
 //!
 //! Reading order, each layer using only those before it:
 //!
-//! 1. [`fault`], [`geometry`], [`tensor`], [`deadline`], [`request_id`], [`workers`], [`admission`],
+//! 1. [`fault`], [`geometry`], [`mask`], [`tensor`], [`deadline`], [`request_id`], [`workers`], [`admission`],
 //!    [`lifecycle`], [`background`], [`reload`], [`arriving`], [`access`], [`telemetry`]: the words everything is said in.
 //! 2. [`image`]: an uploaded file becomes upright RGB pixels, or a clear refusal. [`fetch`]: a photo by its address, from the
 //!    public internet only.
@@ -31,6 +31,7 @@ pub mod grpc;
 pub mod http;
 pub mod image;
 pub mod lifecycle;
+pub mod mask;
 pub mod model;
 pub mod reload;
 pub mod request_id;

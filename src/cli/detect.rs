@@ -29,6 +29,7 @@ use crate::request_id::RequestId;
 use crate::service::Service;
 
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Arguments {
     /// Photos to look at: files, or `https://` addresses on the public internet; - reads one from standard input
     #[arg(required = true, value_name = "PHOTO")]
@@ -86,6 +87,14 @@ pub(super) struct Arguments {
     #[arg(long)]
     normalized: bool,
 
+    /// Add the pixels of each object to the JSON and to the picture, as rle or polygon
+    #[arg(long, value_name = "FORM")]
+    masks: Option<String>,
+
+    /// Add the keypoints of each object to the JSON and to the picture
+    #[arg(long)]
+    keypoints: bool,
+
     /// Version of the model, by number
     #[arg(long = "model-version", value_name = "NUMBER")]
     version: Option<String>,
@@ -122,6 +131,8 @@ impl Arguments {
             ("orientation", self.orientation.clone()),
             ("crops", self.crops.clone()),
             ("normalized", self.normalized.then(|| "true".to_owned())),
+            ("masks", self.masks.clone()),
+            ("keypoints", self.keypoints.then(|| "true".to_owned())),
             ("version", self.version.clone()),
             ("version_label", self.version_label.clone()),
         ];

@@ -13,7 +13,7 @@ use crate::deadline::Deadline;
 use crate::detect::options::Defaults;
 use crate::detect::versions;
 use crate::fault::{Code, Fault};
-use crate::model::adapter::{self, Adapter};
+use crate::model::adapter::{self, Adapter, Extras};
 use crate::model::labels::LabelMap;
 use crate::model::mapping::Mapping;
 use crate::model::signature::Signature;
@@ -259,9 +259,10 @@ impl Model {
         choice: &VersionChoice,
         resolved: &Resolved,
         tensor: Tensor,
+        extras: Extras,
         call: &Call,
     ) -> Result<Prediction, Fault> {
-        self.predict_at(&*self.backend, choice, resolved, tensor, call).await
+        self.predict_at(&*self.backend, choice, resolved, tensor, extras, call).await
     }
 
     async fn predict_at(
@@ -270,13 +271,14 @@ impl Model {
         choice: &VersionChoice,
         resolved: &Resolved,
         tensor: Tensor,
+        extras: Extras,
         call: &Call,
     ) -> Result<Prediction, Fault> {
         let predict = Predict {
             target: self.target(choice),
             signature: resolved.signature.name.clone(),
             input: (resolved.adapter.input.key.clone(), tensor),
-            outputs: resolved.adapter.outputs.clone(),
+            outputs: resolved.adapter.outputs_with(extras),
         };
         let prediction = at.predict(predict, call).await?;
         let mut known = self.known();
@@ -378,7 +380,7 @@ impl Model {
         let version = Arc::clone(resolved);
         let blank =
             tokio::task::spawn_blocking(move || version.adapter.input.blank()).await.map_err(Fault::internal)??;
-        let prediction = self.predict_at(at, choice, resolved, blank.tensor, call).await?;
+        let prediction = self.predict_at(at, choice, resolved, blank.tensor, Extras::default(), call).await?;
         resolved.adapter.interpret(&prediction.outputs, blank.letterbox.canvas, 1.0)?;
         Ok(())
     }

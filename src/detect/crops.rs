@@ -66,7 +66,15 @@ mod tests {
 
     fn detection(x_min: u32, y_min: u32, x_max: u32, y_max: u32) -> Detection {
         let pixels = PixelBox { x_min, y_min, x_max, y_max };
-        Detection { label: "cat".to_owned(), class_id: 17, score: 0.5, pixels, crop: None }
+        Detection {
+            label: "cat".to_owned(),
+            class_id: 17,
+            score: 0.5,
+            pixels,
+            crop: None,
+            segmentation: None,
+            keypoints: None,
+        }
     }
 
     fn decoded(crop: &Crop) -> Rgb {

@@ -53,7 +53,7 @@ fn is_cut(rect: &Rect<Photo>, tile: PixelBox, outer: PixelBox) -> bool {
 mod tests {
     use super::*;
     use crate::geometry::Size;
-    use crate::model::adapter::Class;
+    use crate::model::adapter::{Class, Origin};
 
     const PHOTO: Size = Size::new(1000, 400);
 
@@ -62,7 +62,7 @@ mod tests {
     }
 
     fn candidate(score: f32, x_min: f32, x_max: f32) -> Candidate<Photo> {
-        Candidate { class: Class::Id(1), score, rect: Rect::new(x_min, 100.0, x_max, 200.0) }
+        Candidate { class: Class::Id(1), score, rect: Rect::new(x_min, 100.0, x_max, 200.0), origin: Origin::default() }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::fault::{Fault, FieldError};
 use crate::geometry::PixelBox;
 use crate::image::encode::Picture;
+use crate::model::adapter::Extras;
 use crate::model::labels::{ClassId, LabelMap};
 use crate::model::nms::Among;
 use crate::model::version::VersionChoice;
@@ -20,7 +21,7 @@ pub const MAX_DETECTIONS: usize = 1_000;
 const DEFAULT_MAX_TILES: usize = 16;
 
 /// The names of all options.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 16] = [
     "min_score",
     "min_scores",
     "max_detections",
@@ -33,6 +34,8 @@ pub const NAMES: [&str; 14] = [
     "orientation",
     "crops",
     "normalized",
+    "masks",
+    "keypoints",
     "version",
     "version_label",
 ];
@@ -62,6 +65,10 @@ pub struct Options {
     pub crops: Option<Picture>,
     /// Whether boxes are given in fractions of the photo as well.
     pub normalized: bool,
+    /// In which form the pixels that each object covers are given as well, where they are.
+    pub masks: Option<MaskForm>,
+    /// Whether the keypoints of each object are given as well.
+    pub keypoints: bool,
 }
 
 impl Default for Options {
@@ -78,6 +85,8 @@ impl Default for Options {
             orientation: OrientationPolicy::Apply,
             crops: None,
             normalized: false,
+            masks: None,
+            keypoints: false,
         }
     }
 }
@@ -91,6 +100,15 @@ pub struct Nms {
     pub among: Among,
 }
 
+/// How the pixels that an object covers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaskForm {
+    /// As COCO's run lengths.
+    Rle,
+    /// As lines around them.
+    Polygon,
+}
+
 /// What to do about a photo that was taken sideways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrientationPolicy {
@@ -101,6 +119,11 @@ pub enum OrientationPolicy {
 }
 
 impl Options {
+    /// What the model is asked for beside boxes.
+    pub fn extras(&self) -> Extras {
+        Extras { masks: self.masks.is_some(), keypoints: self.keypoints }
+    }
+
     /// The least score that any class may be listed with.
     pub fn lowest_score(&self) -> f32 {
         self.min_scores.iter().map(|&(_, score)| score).fold(self.min_score, f32::min)
@@ -247,6 +270,8 @@ impl Wanted {
             orientation: reader.orientation("orientation"),
             crops: reader.crops("crops"),
             normalized: reader.flag("normalized").unwrap_or(false),
+            masks: reader.masks("masks"),
+            keypoints: reader.flag("keypoints").unwrap_or(false),
         };
         reader.refuse_overlap(&options, labels);
         let version = reader.version();
@@ -449,6 +474,18 @@ impl<'a> Reader<'a> {
             Some("png") => Some(Picture::Png),
             _ => {
                 self.wrong(name, format!("{name} is {}; it must be jpeg or png.", param.shown()));
+                None
+            }
+        }
+    }
+
+    fn masks(&mut self, name: &str) -> Option<MaskForm> {
+        let param = self.single(name)?;
+        match param.string() {
+            Some("rle") => Some(MaskForm::Rle),
+            Some("polygon") => Some(MaskForm::Polygon),
+            _ => {
+                self.wrong(name, format!("{name} is {}; it must be rle or polygon.", param.shown()));
                 None
             }
         }

@@ -10,13 +10,13 @@ use futures::{StreamExt, TryStreamExt};
 use crate::admission::{Admission, Admitted};
 use crate::backend::{Call, Prediction};
 use crate::detect::catalog::{Model, Resolved};
-use crate::detect::crops;
 use crate::detect::options::{Options, OrientationPolicy, Wanted};
 use crate::detect::select::{Detection, select};
-use crate::detect::views;
-use crate::fault::{Code, Fault};
+use crate::detect::{crops, keypoints, masks, views};
+use crate::fault::{Code, Fault, FieldError};
 use crate::geometry::{Letterbox, Size, View};
 use crate::image::{Decoded, Encoded, Format, Limits, Rgb};
+use crate::model::adapter::Extras;
 use crate::model::input::{self, Form, Input, Prepared};
 use crate::model::version::VersionChoice;
 use crate::telemetry::Stage;
@@ -73,6 +73,8 @@ pub struct Answer {
     pub tiles: usize,
     /// The objects, best first.
     pub detections: Vec<Detection>,
+    /// How many of them went without a mask, where masks are wanted.
+    pub masks_omitted: usize,
     /// How many of them went without a crop, where crops are wanted.
     pub crops_omitted: usize,
     /// Where the time went.
@@ -112,6 +114,16 @@ struct Ready {
     pixels: Option<Rgb>,
     decode: Duration,
     prepare: Duration,
+}
+
+/// What the model's answers say of a photo.
+struct Read {
+    detections: Vec<Detection>,
+    masks_omitted: usize,
+    crops_omitted: usize,
+    pixels: Option<Rgb>,
+    /// How long reading them took, crops apart.
+    took: Duration,
 }
 
 /// One round to the model.
@@ -216,15 +228,24 @@ impl Pipeline {
         let (tiles, policy) = (letterboxes.len() - 1, options.orientation);
         let numbers =
             |prediction: &Prediction| prediction.outputs.iter().map(|(_, tensor)| tensor.len()).sum::<usize>();
-        let is_short = options.crops.is_none() && predictions.iter().map(numbers).sum::<usize>() <= SHORT_ANSWER;
+        let is_light = options.crops.is_none() && options.masks.is_none();
+        let is_short = is_light && predictions.iter().map(numbers).sum::<usize>() <= SHORT_ANSWER;
         let interpret = move || {
             let begin = Instant::now();
             let lowest = options.lowest_score();
-            let seen = letterboxes.into_iter().zip(predictions).map(|(letterbox, prediction)| {
-                let candidates = resolved.adapter.interpret(&prediction.outputs, letterbox.canvas, lowest)?;
-                Ok((letterbox, candidates))
+            let seen: Vec<_> = letterboxes.into_iter().zip(predictions).collect();
+            let candidates = seen.iter().map(|(letterbox, prediction)| {
+                Ok((*letterbox, resolved.adapter.interpret(&prediction.outputs, letterbox.canvas, lowest)?))
             });
-            let mut detections = select(seen.collect::<Result<_, Fault>>()?, &labels, &options);
+            let mut selected = select(candidates.collect::<Result<_, Fault>>()?, &labels, &options);
+            let masks_omitted = match (options.masks, resolved.adapter.masks) {
+                (Some(form), Some(output)) => masks::add(&mut selected, &seen, output, form)?,
+                _ => 0,
+            };
+            if let (true, Some(output)) = (options.keypoints, resolved.adapter.keypoints) {
+                keypoints::add(&mut selected, &seen, output, &labels)?;
+            }
+            let mut detections: Vec<_> = selected.into_iter().map(|selected| selected.detection).collect();
             let took = begin.elapsed();
             let photo = pixels.map(Decoded::full);
             let crops_omitted = match (options.crops, &photo) {
@@ -232,9 +253,10 @@ impl Pipeline {
                 (None, _) => 0,
                 (Some(_), None) => unreachable!("the pixels are kept where crops are wanted"),
             };
-            Ok((detections, took, crops_omitted, photo.and_then(Decoded::into_photo)))
+            let pixels = photo.and_then(Decoded::into_photo);
+            Ok(Read { detections, masks_omitted, crops_omitted, pixels, took })
         };
-        let (detections, interpret, crops_omitted, pixels) =
+        let Read { detections, masks_omitted, crops_omitted, pixels, took: interpret } =
             if is_short { interpret()? } else { self.workers.run(call.deadline, interpret).await? };
         self.passed(model, version, call, [(Stage::Interpret, interpret)]);
         let timings = Timings { queue, decode, prepare, infer, interpret, total: begin.elapsed() };
@@ -246,6 +268,7 @@ impl Pipeline {
             policy,
             tiles,
             detections,
+            masks_omitted,
             crops_omitted,
             timings,
             pixels: pixels.filter(|_| keep == Keep::Photo).map(|pixels| Kept { pixels, _admitted: admitted }),
@@ -265,8 +288,9 @@ impl Pipeline {
     /// Decodes and prepares on a core, then asks the model.
     ///
     /// # Errors
-    /// The photo's own; the model's are the outcome.
+    /// The photo's own, and those of options that this version cannot serve; the model's are the outcome.
     async fn attempt(&self, asked: &Asked<'_>) -> Result<Attempt, Fault> {
+        asked.check_extras()?;
         let Asked { model, choice, resolved, photo, options, keep, call } = asked;
         let max_side = model.profile().max_side;
         let side = resolved.adapter.input.side(max_side);
@@ -279,7 +303,9 @@ impl Pipeline {
         self.passed(model, resolved.version, call, [(Stage::Decode, decode), (Stage::Prepare, prepare)]);
         let begin = Instant::now();
         let letterboxes = prepared.iter().map(|prepared| prepared.letterbox).collect();
-        let predicts = prepared.into_iter().map(|prepared| model.predict(choice, resolved, prepared.tensor, call));
+        let predicts = prepared
+            .into_iter()
+            .map(|prepared| model.predict(choice, resolved, prepared.tensor, options.extras(), call));
         let outcome = futures::stream::iter(predicts).buffered(VIEWS_AT_ONCE).try_collect().await;
         let infer = begin.elapsed();
         self.passed(model, resolved.version, call, [(Stage::Infer, infer)]);
@@ -368,6 +394,27 @@ impl Asked<'_> {
             },
             Err(_) => Ok(Verdict::Stands(Arc::clone(resolved))),
         }
+    }
+
+    /// That the version has what the options ask for.
+    fn check_extras(&self) -> Result<(), Fault> {
+        let Self { model, resolved, options, .. } = self;
+        let Resolved { version, adapter, .. } = &**resolved;
+        let Extras { masks, keypoints } = options.extras();
+        let missing =
+            [("masks", masks && adapter.masks.is_none()), ("keypoints", keypoints && adapter.keypoints.is_none())];
+        let error = |field: &str| FieldError {
+            field: field.to_owned(),
+            detail: format!(
+                "{field} cannot be given: version {version} of model '{}' ({}) answers none. GET /v1/models/{{model}} says \
+                 what a model answers.",
+                model.name(),
+                adapter.kind
+            ),
+        };
+        let errors: Vec<_> =
+            missing.into_iter().filter(|(_, is_missing)| *is_missing).map(|(field, _)| error(field)).collect();
+        if errors.is_empty() { Ok(()) } else { Err(Fault::invalid_options(errors)) }
     }
 
     /// That the version asked for by its number is the one that answered.

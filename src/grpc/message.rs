@@ -4,11 +4,12 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::proto::v1;
-use crate::detect::{Answer, Crop, Detection, OrientationPolicy, Param};
+use crate::detect::{Answer, Crop, Detection, Keypoint, OrientationPolicy, Param, Segmentation};
 use crate::fault::Fault;
 use crate::fetch::Source;
 use crate::geometry::{PixelBox, Size};
 use crate::image::encode::Picture;
+use crate::mask::Ring;
 use crate::request_id::RequestId;
 use crate::telemetry::photo_failed;
 
@@ -43,6 +44,8 @@ pub(super) fn params(model: Option<&v1::ModelChoice>, options: Option<v1::Detect
         orientation,
         normalized,
         crops,
+        masks,
+        keypoints,
     } = options.unwrap_or_default();
     let list = |names: Vec<String>| (!names.is_empty()).then(|| json!(names));
     add("min_score", min_score.map(number));
@@ -78,6 +81,16 @@ pub(super) fn params(model: Option<&v1::ModelChoice>, options: Option<v1::Detect
             Err(_) => Some(crops.to_string().into()),
         },
     );
+    add(
+        "masks",
+        match v1::MaskFormat::try_from(masks) {
+            Ok(v1::MaskFormat::Unspecified) => None,
+            Ok(v1::MaskFormat::Rle) => Some("rle".into()),
+            Ok(v1::MaskFormat::Polygon) => Some("polygon".into()),
+            Err(_) => Some(masks.to_string().into()),
+        },
+    );
+    add("keypoints", keypoints.map(Value::from));
     params
 }
 
@@ -111,6 +124,7 @@ pub(super) fn response(model: &str, answer: &Answer, normalized: bool, request_i
             total: duration(timings.total),
         }),
         crops_omitted: answer.crops_omitted as u32,
+        masks_omitted: answer.masks_omitted as u32,
     }
 }
 
@@ -129,6 +143,28 @@ fn detection(found: &Detection, photo: Size, normalized: bool) -> v1::Detection 
             y_max: of(y_max, photo.height),
         }),
         crop: found.crop.as_ref().map(crop),
+        mask: found.segmentation.as_ref().map(|found| mask(found, photo)),
+        keypoints: found.keypoints.iter().flatten().map(keypoint).collect(),
+    }
+}
+
+fn mask(found: &Segmentation, photo: Size) -> v1::Mask {
+    let rle = || v1::RunLengths { height: photo.height, width: photo.width, counts: found.mask.run_lengths() };
+    let polygon = |ring: &Ring| v1::Polygon { corners: ring.iter().flat_map(|corner| [corner.x, corner.y]).collect() };
+    v1::Mask {
+        area: found.mask.area(),
+        rle: found.outlines.is_none().then(rle),
+        polygons: found.outlines.iter().flatten().map(polygon).collect(),
+    }
+}
+
+fn keypoint(point: &Keypoint) -> v1::Keypoint {
+    v1::Keypoint {
+        id: point.id as u32,
+        name: point.name.clone().unwrap_or_default(),
+        x: point.place.x,
+        y: point.place.y,
+        score: point.score,
     }
 }
 
@@ -158,7 +194,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::detect::{Defaults, NAMES, Wanted};
+    use crate::detect::{Defaults, MaskForm, NAMES, Wanted};
     use crate::model::labels::LabelMap;
     use crate::model::version::VersionChoice;
 
@@ -178,6 +214,8 @@ mod tests {
             orientation: v1::OrientationPolicy::Ignore.into(),
             normalized: Some(true),
             crops: v1::CropFormat::Png.into(),
+            masks: v1::MaskFormat::Polygon.into(),
+            keypoints: Some(true),
         }
     }
 
@@ -201,11 +239,13 @@ mod tests {
         assert_eq!((options.max_detections, options.tiles, options.normalized), (7, 4, true));
         assert_eq!(options.only, Some(vec![17, 18]));
         assert_eq!(options.orientation, OrientationPolicy::Ignore);
+        assert_eq!((options.masks, options.keypoints), (Some(MaskForm::Polygon), true));
         assert_eq!(options.region, Some(PixelBox { x_min: 1, y_min: 2, x_max: 3, y_max: 4 }));
-        let fault = read(v1::DetectOptions { min_score: Some(f32::NAN), orientation: 9, ..Default::default() })
-            .expect_err("neither is valid");
+        let fault =
+            read(v1::DetectOptions { min_score: Some(f32::NAN), orientation: 9, masks: 9, ..Default::default() })
+                .expect_err("none is valid");
         let fields: Vec<_> = fault.errors().iter().map(|error| error.field.as_str()).collect();
-        assert_eq!(fields, ["min_score", "orientation"]);
+        assert_eq!(fields, ["min_score", "orientation", "masks"]);
     }
 
     #[test]

@@ -23,6 +23,12 @@ use crate::request_id::RequestId;
 use crate::service::Service;
 use crate::workers::Workers;
 
+mod keypoint;
+mod mask;
+
+pub use keypoint::ObjectKeypoint;
+pub use mask::{ObjectMask, RunLengths};
+
 pub(super) const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
 /// Find objects with the default model
@@ -134,7 +140,7 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
     Ok(response)
 }
 
-/// The JSON of an answer: a [`DetectAnswer`]. Written on a core where crops make it long.
+/// The JSON of an answer: a [`DetectAnswer`]. Written on a core where crops or masks make it long.
 pub(super) async fn written(
     model: &str,
     answer: detect::Answer,
@@ -143,7 +149,7 @@ pub(super) async fn written(
     workers: &Workers,
 ) -> Result<Box<RawValue>, Fault> {
     let (model, request_id) = (model.to_owned(), call.request_id.clone());
-    let is_long = answer.detections.iter().any(|found| found.crop.is_some());
+    let is_long = answer.detections.iter().any(|found| found.crop.is_some() || found.segmentation.is_some());
     let write = move || {
         let answer = DetectAnswer::new(&model, &answer, normalized, &request_id);
         serde_json::value::to_raw_value(&answer).map_err(Fault::internal)
@@ -160,6 +166,8 @@ pub fn tags(detections: &[detect::Detection]) -> Vec<draw::Tag> {
             text: format!("{} {percent} %", found.label),
             fallback: format!("class_{} {percent} %", found.class_id),
             color_key: found.class_id,
+            mask: found.segmentation.as_ref().map(|found| found.mask.clone()),
+            points: found.keypoints.iter().flatten().map(|point| point.place).collect(),
         }
     };
     detections.iter().map(tag).collect()
@@ -202,6 +210,12 @@ pub(super) struct Query {
     crops: Option<CropFormat>,
     /// Adds `box_normalized`, the box in fractions of the photo.
     normalized: Option<bool>,
+    /// Adds the pixels of each object, as run lengths or as polygons; in a picture they are tinted. The model must have
+    /// masks, as Mask R-CNN does. Detections past 134 million pixels or a million numbers together go without.
+    #[param(inline)]
+    masks: Option<MaskFormat>,
+    /// Adds the keypoints of each object; in a picture they are marked. The model must have them.
+    keypoints: Option<bool>,
     /// A version of the model, by number.
     #[param(minimum = 0)]
     version: Option<i64>,
@@ -247,6 +261,12 @@ pub(super) struct MultipartUpload {
     /// Adds `box_normalized`.
     #[schema(example = false, nullable = false)]
     normalized: Option<bool>,
+    /// Adds the pixels of each object: `rle` or `polygon`. The model must have masks.
+    #[schema(example = "", nullable = false)]
+    masks: Option<String>,
+    /// Adds the keypoints of each object. The model must have them.
+    #[schema(example = false, nullable = false)]
+    keypoints: Option<bool>,
     /// A version of the model, by number.
     #[schema(value_type = Option<String>, example = "", nullable = false)]
     version: Option<i64>,
@@ -294,6 +314,10 @@ pub(super) struct JsonUpload {
     crops: Option<CropFormat>,
     /// Adds `box_normalized`.
     normalized: Option<bool>,
+    /// Adds the pixels of each object, as run lengths or as polygons. The model must have masks.
+    masks: Option<MaskFormat>,
+    /// Adds the keypoints of each object. The model must have them.
+    keypoints: Option<bool>,
     /// A version of the model, by number.
     #[schema(minimum = 0)]
     version: Option<i64>,
@@ -321,6 +345,17 @@ enum CropFormat {
     Jpeg,
     /// Every pixel as it is.
     Png,
+}
+
+/// How the pixels of an object are written.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "documentation")]
+enum MaskFormat {
+    /// As run lengths, pixel by pixel.
+    Rle,
+    /// As lines around them.
+    Polygon,
 }
 
 /// A class by its label or by its id.
@@ -352,6 +387,11 @@ pub struct DetectAnswer {
     pub image: ImageSeen,
     /// The objects, highest score first.
     pub detections: Vec<Found>,
+    /// How many detections went without a mask, because those before cover 134 million pixels or take a million numbers
+    /// together; absent where all have theirs, and where none are wanted.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false, example = 2)]
+    pub masks_omitted: usize,
     /// How many detections went without a crop, because there are more than 32 or the files are too long together; absent
     /// where all have theirs, and where none are wanted.
     #[serde(skip_serializing_if = "is_zero")]
@@ -419,6 +459,14 @@ pub struct Found {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub crop: Option<CropFile>,
+    /// The pixels that it covers; with `masks`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub mask: Option<ObjectMask>,
+    /// Its keypoints that the model sees; with `keypoints=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub keypoints: Option<Vec<ObjectKeypoint>>,
 }
 
 /// A detection's part of the photo: the pixels of its box in the upright photo.
@@ -512,6 +560,7 @@ impl DetectAnswer {
                 orientation_applied: answer.policy == OrientationPolicy::Apply,
                 tiles: answer.tiles,
             },
+            masks_omitted: answer.masks_omitted,
             crops_omitted: answer.crops_omitted,
             detections: answer.detections.iter().map(|found| Found::new(found, answer.photo, normalized)).collect(),
             timings_ms: Milliseconds {
@@ -547,6 +596,8 @@ impl Found {
                 height: crop.size.height,
                 image: BASE64_STANDARD.encode(&crop.file),
             }),
+            mask: found.segmentation.as_ref().map(|found| ObjectMask::new(found, photo)),
+            keypoints: found.keypoints.as_ref().map(|points| points.iter().map(ObjectKeypoint::new).collect()),
         }
     }
 }

@@ -152,6 +152,12 @@ struct LatestVersion {
     kind: &'static str,
     /// How a photo is sent to it.
     input: ModelInput,
+    /// Whether it answers masks, for the option `masks`.
+    #[schema(example = false)]
+    masks: bool,
+    /// Whether it answers keypoints, for the option `keypoints`.
+    #[schema(example = false)]
+    keypoints: bool,
     /// Its signature.
     signature: ModelSignature,
 }
@@ -229,6 +235,8 @@ impl LatestVersion {
             version: resolved.version.to_string(),
             kind: resolved.adapter.kind,
             input,
+            masks: resolved.adapter.masks.is_some(),
+            keypoints: resolved.adapter.keypoints.is_some(),
             signature: ModelSignature {
                 name: resolved.signature.name.clone(),
                 inputs: tensors(&resolved.signature.inputs),

@@ -9,10 +9,11 @@ use canvas::Area;
 use lettering::Label;
 
 use super::rgb::Rgb;
-use crate::geometry::{PixelBox, Size};
+use crate::geometry::{Photo, PixelBox, Point, Size};
+use crate::mask::Mask;
 
 /// One box with what is written on its tag.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tag {
     /// The box, in pixels of the photo that is drawn on.
     pub pixels: PixelBox,
@@ -22,6 +23,10 @@ pub struct Tag {
     pub fallback: String,
     /// The class: boxes of one class have one color, in every photo.
     pub color_key: i64,
+    /// The pixels that the object covers, which are tinted.
+    pub mask: Option<Mask>,
+    /// The points that are marked.
+    pub points: Vec<Point<Photo>>,
 }
 
 /// Draws every box with its tag; the first is on top and has the first choice where its tag goes.
@@ -32,7 +37,13 @@ pub struct Tag {
 pub fn boxes(photo: &mut Rgb, tags: &[Tag]) {
     let style = Style::of(photo.size());
     for tag in tags.iter().rev() {
+        tint(photo, tag.mask.as_ref(), color::of_class(tag.color_key));
+    }
+    for tag in tags.iter().rev() {
         outline(photo, area(tag.pixels), style, color::of_class(tag.color_key));
+    }
+    for tag in tags {
+        mark(photo, &tag.points, style, color::of_class(tag.color_key));
     }
     let mut taken = Vec::new();
     let placed: Vec<_> = tags
@@ -81,6 +92,28 @@ fn area(pixels: PixelBox) -> Area {
     }
 }
 
+/// Lays a color over what an object covers, through which the photo shows.
+fn tint(photo: &mut Rgb, mask: Option<&Mask>, color: [u8; 3]) {
+    const SHARE: f32 = 0.45;
+    for run in mask.into_iter().flat_map(Mask::runs) {
+        for y in run.y_min..run.y_max {
+            canvas::blend(photo, run.x.into(), y.into(), color, SHARE);
+        }
+    }
+}
+
+/// Squares twice as wide as a line, with a dark seam.
+fn mark(photo: &mut Rgb, points: &[Point<Photo>], style: Style, color: [u8; 3]) {
+    /// Beyond any photo, and far from overflow.
+    const FAR: f32 = 1e6;
+    for point in points {
+        let (x, y) = (point.x.clamp(-FAR, FAR).round() as i64, point.y.clamp(-FAR, FAR).round() as i64);
+        let dot = Area { left: x - style.line, top: y - style.line, right: x + style.line, bottom: y + style.line };
+        canvas::fill(photo, dot.grown(style.seam), color::INK);
+        canvas::fill(photo, dot, color);
+    }
+}
+
 /// The line lies inside the box, so that it shows on all four sides of a box that fills the photo.
 fn outline(photo: &mut Rgb, area: Area, style: Style, color: [u8; 3]) {
     canvas::shade_frame(photo, area.grown(style.seam), style.line + 2 * style.seam);
@@ -90,6 +123,8 @@ fn outline(photo: &mut Rgb, area: Area, style: Style, color: [u8; 3]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::Rect;
+    use crate::mask::Grid;
 
     const GREY: [u8; 3] = [128; 3];
 
@@ -99,6 +134,8 @@ mod tests {
             text: text.to_owned(),
             fallback: "class 1".to_owned(),
             color_key: 1,
+            mask: None,
+            points: Vec::new(),
         }
     }
 
@@ -116,6 +153,21 @@ mod tests {
         }
         assert_eq!(at(&photo, 150, 140), GREY, "the inside is left as it is");
         assert_eq!(at(&photo, 202, 150), GREY, "so is what lies outside");
+    }
+
+    #[test]
+    fn what_an_object_covers_is_tinted_and_its_points_are_marked() {
+        let mut photo = Rgb::filled(Size::new(400, 300), GREY);
+        let column = PixelBox { x_min: 150, y_min: 120, x_max: 151, y_max: 140 };
+        let grid = Grid::to_the_edges(2, &[1.0; 4]).expect("two by two");
+        let mask = grid.mask(&Rect::new(150.0, 120.0, 151.0, 140.0), column, photo.size());
+        let points = vec![Point::new(170.0, 130.0), Point::new(f32::MAX, f32::MIN)];
+        boxes(&mut photo, &[Tag { mask: Some(mask), points, ..tag(100, 100, 200, 180, "cat 0.56") }]);
+        let color = color::of_class(1);
+        assert_eq!(at(&photo, 170, 130), color);
+        assert_ne!(at(&photo, 150, 130), GREY);
+        assert_ne!(at(&photo, 150, 130), color);
+        assert_eq!((at(&photo, 150, 145), at(&photo, 151, 130)), (GREY, GREY));
     }
 
     #[test]

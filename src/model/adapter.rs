@@ -16,6 +16,8 @@ use crate::model::signature::Signature;
 use crate::tensor::{DType, Tensor, TensorSpec, show_shape};
 
 mod boxes;
+mod keypoints;
+mod masks;
 mod model_garden;
 mod nanodet;
 mod rows;
@@ -24,6 +26,9 @@ mod tf_detection;
 mod yolo;
 mod yolox;
 
+pub use keypoints::{Keypoint, KeypointOutput};
+pub use masks::MaskOutput;
+
 /// A model whose signature was understood: what it takes, what to ask it for, and how to read what it answers.
 #[derive(Debug)]
 pub struct Adapter {
@@ -31,10 +36,14 @@ pub struct Adapter {
     pub kind: &'static str,
     /// What the model takes.
     pub input: Input,
-    /// The outputs to ask for; everything else would be computed and sent for nothing.
+    /// The outputs that boxes are read from; everything else would be computed and sent for nothing.
     pub outputs: Vec<String>,
     /// How many classes the model tells apart, where the signature says so.
     pub classes: Option<usize>,
+    /// The masks that it can be asked for as well.
+    pub masks: Option<MaskOutput>,
+    /// The keypoints that it can be asked for as well.
+    pub keypoints: Option<KeypointOutput>,
     /// Added to the number of a class to get its id, where the configuration says so.
     class_offset: Option<i64>,
     reader: Box<dyn Reader>,
@@ -46,7 +55,25 @@ trait Reader: fmt::Debug + Send + Sync {
     fn read(&self, outputs: &Outputs, canvas: Size, min_score: f32) -> Result<Vec<Candidate>, Fault>;
 }
 
+/// What is wanted of a model beside its boxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extras {
+    /// A mask for each box.
+    pub masks: bool,
+    /// Keypoints for each box.
+    pub keypoints: bool,
+}
+
 impl Adapter {
+    /// The outputs to ask for; those that the model does not have are left out.
+    pub fn outputs_with(&self, extras: Extras) -> Vec<String> {
+        let masks = self.masks.filter(|_| extras.masks).map(|_| masks::MASKS);
+        let keypoints = self.keypoints.filter(|_| extras.keypoints);
+        let scores = keypoints.filter(|output| output.is_scored).map(|_| keypoints::KEYPOINT_SCORES);
+        let more = [masks, keypoints.map(|_| keypoints::KEYPOINTS), scores];
+        self.outputs.iter().cloned().chain(more.into_iter().flatten().map(str::to_owned)).collect()
+    }
+
     /// The boxes that score at least `min_score`, best first, in pixels of a canvas of this size.
     ///
     /// # Errors
@@ -84,6 +111,24 @@ pub struct Candidate<F = Canvas> {
     pub score: f32,
     /// Where.
     pub rect: Rect<F>,
+    /// Where in the answers it stands.
+    pub origin: Origin,
+}
+
+/// The place in a model's answers where an object stands: its mask and its keypoints stand there as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// Which view of the photo was asked about.
+    pub view: usize,
+    /// The row of the outputs; 0 where the kind answers nothing else of a box.
+    pub row: usize,
+}
+
+impl Origin {
+    /// A row of an answer; which view it was is for the caller to say.
+    pub const fn row(row: usize) -> Self {
+        Self { view: 0, row }
+    }
 }
 
 impl<F> Candidate<F> {

@@ -27,6 +27,8 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use entries::Entries;
+
 pub use error::{LabelError, LoadError};
 pub use format::LabelFormat;
 
@@ -46,6 +48,7 @@ const UNNAMED: &str = "class_";
 pub struct LabelMap {
     /// In id order, every id once, so that id 0 can only be the first.
     entries: Arc<[Entry]>,
+    keypoints: Arc<entries::KeypointNames>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,13 +79,13 @@ impl LabelMap {
     /// A [`LabelError`] with the line and column of the first thing that is wrong.
     pub fn parse(format: LabelFormat, bytes: &[u8]) -> Result<Self, LabelError> {
         let text = decode::text(bytes)?;
-        let entries = match format {
+        let Entries { labels, keypoints } = match format {
             LabelFormat::Pbtxt => pbtxt::parse(text),
             LabelFormat::Txt => txt::parse(decode::without_bom(text)),
             LabelFormat::Json => json::parse(decode::without_bom(text)),
         }?;
-        let entries = entries.into_iter();
-        Ok(Self { entries: entries.map(|(id, label)| Entry { id, label }).collect() })
+        let entries = labels.into_iter().map(|(id, label)| Entry { id, label }).collect();
+        Ok(Self { entries, keypoints: Arc::new(keypoints) })
     }
 
     /// Reads a label map file; the extension says in which format it is.
@@ -110,6 +113,11 @@ impl LabelMap {
             Some(entry) => Cow::Borrowed(&entry.label),
             None => Cow::Owned(unnamed(id)),
         }
+    }
+
+    /// What a keypoint of a class is called, counted from 0 as the model answers them; only `.pbtxt` has names for them.
+    pub fn keypoint(&self, class: ClassId, number: usize) -> Option<&str> {
+        self.keypoints.get(&(class, number)).map(|name| &**name)
     }
 
     /// The id of the class at `index` when the classes are counted from 0 in id order, for models that count classes

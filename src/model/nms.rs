@@ -40,11 +40,16 @@ pub fn suppress_among<F: Clone>(mut candidates: Vec<Candidate<F>>, iou: f32, amo
 mod tests {
     use super::*;
     use crate::geometry::Rect;
-    use crate::model::adapter::Class;
+    use crate::model::adapter::{Class, Origin};
     use proptest::prelude::*;
 
     fn candidate(class: usize, score: f32, x: f32) -> Candidate {
-        Candidate { class: Class::Index(class), score, rect: Rect::new(x, 0.0, x + 10.0, 10.0) }
+        Candidate {
+            class: Class::Index(class),
+            score,
+            rect: Rect::new(x, 0.0, x + 10.0, 10.0),
+            origin: Origin::default(),
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod headers;
 mod image_url;
 mod lifecycle;
 mod log;
+mod masks;
 mod metrics;
 mod models;
 mod openapi;

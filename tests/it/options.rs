@@ -58,6 +58,10 @@ fn table() -> Vec<Row> {
         row("tiles", &["17", "-1", "1.5", "x"], &json!([17, -1, 1.5, "4", true]), "from 0 to 16"),
         row("orientation", &["up", "1"], &json!([1, "up", true]), "apply or ignore"),
         row("crops", &["gif", "1"], &json!([1, "webp", true]), "jpeg or png"),
+        row("masks", &["png", "true", "1"], &json!([1, true, "RLE", ["rle"]]), "rle or polygon"),
+        row("masks", &["rle", "polygon"], &json!(["rle", "polygon"]), "model 'nanodet-g' (NanoDet) answers none"),
+        row("keypoints", &["yes", "2"], &json!([1, "true", {}]), "true or false"),
+        row("keypoints", &["true"], &json!([true]), "model 'nanodet-g' (NanoDet) answers none"),
         row("normalized", &["yes", "2"], &json!([1, "true", {}]), "true or false"),
         row(
             "version",

@@ -9,34 +9,16 @@ use tiff::encoder::TiffEncoder;
 use tiff::encoder::colortype::RGB8;
 use tiff::tags::Tag;
 
-use crate::support::photos::{ASTRONAUT, CHELSEA, assert_found, photo};
+use crate::support::photos::{ASTRONAUT, CHELSEA, assert_found, exif, jpeg, photo, png};
 use crate::support::service::{Spotter, problem};
 
 fn decoded(name: &str) -> RgbImage {
     image::load_from_memory(&photo(name)).unwrap().to_rgb8()
 }
 
-fn png(picture: &RgbImage) -> Bytes {
-    let mut file = Vec::new();
-    let encoder = image::codecs::png::PngEncoder::new(&mut file);
-    encoder.write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgb8).unwrap();
-    file.into()
-}
-
-/// EXIF that says how the picture is to be turned: a TIFF of one directory with one entry, tag 0x0112, type SHORT, one value.
-fn exif(orientation: u8) -> Vec<u8> {
-    [b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec(), vec![orientation, 0, 0, 0, 0, 0, 0]].concat()
-}
-
 fn with_exif(mut encoder: impl ImageEncoder, picture: &RgbImage, orientation: u8) {
     encoder.set_exif_metadata(exif(orientation)).unwrap();
     encoder.write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgb8).unwrap();
-}
-
-fn jpeg(picture: &RgbImage, orientation: u8) -> Bytes {
-    let mut file = Vec::new();
-    with_exif(image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 100), picture, orientation);
-    file.into()
 }
 
 fn png_turned(picture: &RgbImage, orientation: u8) -> Bytes {

@@ -4,8 +4,8 @@ use crate::fault::Fault;
 use crate::geometry::{Canvas, Rect, Size};
 use crate::model::adapter::rows::count;
 use crate::model::adapter::{
-    Adapter, Candidate, Class, Outputs, Reader, around, best_class, best_first, broken, class_number, only_input,
-    score, size,
+    Adapter, Candidate, Class, Origin, Outputs, Reader, around, best_class, best_first, broken, class_number,
+    only_input, score, size,
 };
 use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Resize, Samples};
 use crate::model::mapping::{BoxFormat, BoxFrame, BoxOutputs};
@@ -50,6 +50,8 @@ pub(super) fn recognise(signature: &Signature, named: &BoxOutputs) -> Result<Ada
         input: Input { key: key.to_owned(), form },
         outputs: keys,
         classes,
+        masks: None,
+        keypoints: None,
         class_offset: None,
         reader: Box::new(Boxes(named.clone())),
     })
@@ -117,7 +119,7 @@ impl Reader for Boxes {
             };
             let rect = named.rect(*edges, canvas);
             if rect.is_finite() {
-                candidates.push(Candidate { class, score, rect });
+                candidates.push(Candidate { class, score, rect, origin: Origin::default() });
             }
         }
         Ok(if classes > 1 { nms::suppress(candidates, IOU) } else { best_first(candidates) })

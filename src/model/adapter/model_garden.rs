@@ -21,9 +21,10 @@
 
 use crate::fault::Fault;
 use crate::geometry::{Canvas, Rect, Size};
+use crate::model::adapter::masks::{MaskOutput, Placement};
 use crate::model::adapter::rows::{BOXES, CLASSES, COUNT, IMAGE_INFO, Row, Rows, SCORES};
 use crate::model::adapter::{
-    Adapter, Candidate, Class, Outputs, Reader, best_first, broken, in_fractions, only_input, picture,
+    Adapter, Candidate, Class, Origin, Outputs, Reader, best_first, broken, in_fractions, only_input, picture,
 };
 use crate::model::input::{Input, Samples};
 use crate::model::signature::Signature;
@@ -70,6 +71,8 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
         input: Input { key: key.to_owned(), form },
         outputs: rows.keys().into_iter().chain([IMAGE_INFO.to_owned()]).collect(),
         classes: None,
+        masks: MaskOutput::of(signature, Placement::Cells),
+        keypoints: None,
         class_offset: None,
         reader: Box::new(ModelGarden { rows }),
     })
@@ -81,7 +84,12 @@ impl Reader for ModelGarden {
         let info = ImageInfo::read(outputs)?;
         let fractions = in_fractions(rows.iter().map(|row| row.edges[2].max(row.edges[3])));
         let rect = |row: &Row| if fractions { row.as_fractions_of(canvas) } else { info.undo(row, canvas) };
-        let candidate = |row: &Row| Candidate { class: Class::Id(row.class), score: row.score, rect: rect(row) };
+        let candidate = |row: &Row| Candidate {
+            class: Class::Id(row.class),
+            score: row.score,
+            rect: rect(row),
+            origin: Origin::row(row.index),
+        };
         Ok(best_first(rows.iter().map(candidate).collect()))
     }
 }

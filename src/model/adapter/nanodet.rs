@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use crate::fault::Fault;
 use crate::geometry::{Canvas, Rect, Size};
 use crate::model::adapter::{
-    Adapter, Candidate, Class, Outputs, Reader, STRIDES, best_class, cell_count, cells, fixed_picture, only_input,
+    Adapter, Candidate, Class, Origin, Outputs, Reader, STRIDES, best_class, cell_count, cells, fixed_picture,
+    only_input,
 };
 use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Resize, Samples};
 use crate::model::nms;
@@ -89,6 +90,8 @@ fn understand(signature: &Signature) -> Option<Adapter> {
         input: Input { key: key.to_owned(), form },
         outputs,
         classes: Some(classes),
+        masks: None,
+        keypoints: None,
         class_offset: None,
         reader: Box::new(NanoDet { canvas, classes, bins: box_channels / 4, levels }),
     })
@@ -109,7 +112,12 @@ impl Reader for NanoDet {
                 };
                 let rect = self.rect(column, row, level.stride, distances);
                 if rect.is_finite() {
-                    candidates.push(Candidate { class: Class::Index(index), score: score.min(1.0), rect });
+                    candidates.push(Candidate {
+                        class: Class::Index(index),
+                        score: score.min(1.0),
+                        rect,
+                        origin: Origin::default(),
+                    });
                 }
             }
         }

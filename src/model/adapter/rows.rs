@@ -34,6 +34,8 @@ pub(super) struct Row {
     pub class: i64,
     /// `y_min, x_min, y_max, x_max`, in the model's own units.
     pub edges: [f32; 4],
+    /// Its place among the rows.
+    pub index: usize,
 }
 
 impl Rows {
@@ -65,9 +67,10 @@ impl Rows {
             None => rows,
         };
         let mut found = Vec::new();
-        for ((edges, &value), &class) in boxes.as_chunks().0.iter().zip(scores).zip(classes).take(listed) {
+        let rows = boxes.as_chunks().0.iter().zip(scores).zip(classes).take(listed).enumerate();
+        for (index, ((edges, &value), &class)) in rows {
             if let Some(score) = score(&self.scores, value, min_score)? {
-                found.push(Row { score, class: class_number(&self.classes, class)?, edges: *edges });
+                found.push(Row { score, class: class_number(&self.classes, class)?, edges: *edges, index });
             }
         }
         Ok(found)

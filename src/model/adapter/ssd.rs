@@ -21,7 +21,9 @@
 use crate::fault::Fault;
 use crate::geometry::Size;
 use crate::model::adapter::rows::{Row, Rows};
-use crate::model::adapter::{Adapter, Candidate, Outputs, Reader, best_first, class_place, only_input, picture};
+use crate::model::adapter::{
+    Adapter, Candidate, Origin, Outputs, Reader, best_first, class_place, only_input, picture,
+};
 use crate::model::input::{Form, Input, Samples};
 use crate::model::signature::Signature;
 use crate::tensor::{DType, TensorSpec};
@@ -68,6 +70,8 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
         input: Input { key: key.to_owned(), form },
         outputs: rows.keys(),
         classes: None,
+        masks: None,
+        keypoints: None,
         class_offset: None,
         reader: Box::new(Ssd { rows, classes }),
     })
@@ -117,7 +121,7 @@ impl Reader for Ssd {
     fn read(&self, outputs: &Outputs, canvas: Size, min_score: f32) -> Result<Vec<Candidate>, Fault> {
         let candidate = |row: Row| {
             let class = class_place(&self.classes, row.class)?;
-            Ok(Candidate { class, score: row.score, rect: row.as_fractions_of(canvas) })
+            Ok(Candidate { class, score: row.score, rect: row.as_fractions_of(canvas), origin: Origin::row(row.index) })
         };
         let candidates = self.rows.read(outputs, min_score)?.into_iter().map(candidate);
         Ok(best_first(candidates.collect::<Result<_, Fault>>()?))

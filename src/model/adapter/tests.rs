@@ -4,6 +4,7 @@ use super::*;
 use crate::tensor::Values;
 
 mod mapping;
+mod masks;
 mod model_garden;
 mod ssd;
 mod yolo;

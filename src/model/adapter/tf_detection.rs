@@ -7,8 +7,10 @@
 
 use crate::fault::Fault;
 use crate::geometry::Size;
+use crate::model::adapter::keypoints::KeypointOutput;
+use crate::model::adapter::masks::{MaskOutput, Placement};
 use crate::model::adapter::rows::{BOXES, CLASSES, COUNT, IMAGE_INFO, Row, Rows, SCORES};
-use crate::model::adapter::{Adapter, Candidate, Class, Outputs, Reader, best_first, only_input, picture};
+use crate::model::adapter::{Adapter, Candidate, Class, Origin, Outputs, Reader, best_first, only_input, picture};
 use crate::model::input::{Input, Samples};
 use crate::model::signature::Signature;
 
@@ -46,6 +48,8 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
         input: Input { key: key.to_owned(), form },
         outputs: rows.keys(),
         classes,
+        masks: MaskOutput::of(signature, Placement::Edges),
+        keypoints: KeypointOutput::of(signature),
         class_offset: None,
         reader: Box::new(TfDetection { rows }),
     })
@@ -53,8 +57,12 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
 
 impl Reader for TfDetection {
     fn read(&self, outputs: &Outputs, canvas: Size, min_score: f32) -> Result<Vec<Candidate>, Fault> {
-        let candidate =
-            |row: Row| Candidate { class: Class::Id(row.class), score: row.score, rect: row.as_fractions_of(canvas) };
+        let candidate = |row: Row| Candidate {
+            class: Class::Id(row.class),
+            score: row.score,
+            rect: row.as_fractions_of(canvas),
+            origin: Origin::row(row.index),
+        };
         Ok(best_first(self.rows.read(outputs, min_score)?.into_iter().map(candidate).collect()))
     }
 }

@@ -27,8 +27,8 @@
 use crate::fault::Fault;
 use crate::geometry::{Rect, Size};
 use crate::model::adapter::{
-    Adapter, Candidate, Class, Outputs, Reader, around, best_class, best_first, broken, cell_count, class_number,
-    class_place, fixed_picture, in_fractions, only_input, score,
+    Adapter, Candidate, Class, Origin, Outputs, Reader, around, best_class, best_first, broken, cell_count,
+    class_number, class_place, fixed_picture, in_fractions, only_input, score,
 };
 use crate::model::input::{CanvasSize, Channels, Form, Input, Pixels, Resize, Samples};
 use crate::model::nms;
@@ -114,6 +114,8 @@ fn understand(
         input: Input { key: key.to_owned(), form },
         outputs: vec![output.to_owned()],
         classes,
+        masks: None,
+        keypoints: None,
         class_offset: None,
         reader: Box::new(Yolo { output: output.to_owned(), canvas, head }),
     })
@@ -203,7 +205,7 @@ impl Yolo {
             let Some(score) = score(&self.output, objectness * class_score, min_score)? else { continue };
             let rect = around(place[0] * x_unit, place[1] * y_unit, place[2] * x_unit, place[3] * y_unit);
             if rect.is_finite() {
-                candidates.push(Candidate { class: Class::Index(index), score, rect });
+                candidates.push(Candidate { class: Class::Index(index), score, rect, origin: Origin::default() });
             }
         }
         Ok(nms::suppress(candidates, IOU))
@@ -223,7 +225,7 @@ impl Yolo {
             let Some(score) = score(&self.output, value, min_score)? else { continue };
             let class = class_place(&self.output, class_number(&self.output, class)?)?;
             let rect = Rect::new(x_min * x_unit, y_min * y_unit, x_max * x_unit, y_max * y_unit);
-            candidates.push(Candidate { class, score, rect });
+            candidates.push(Candidate { class, score, rect, origin: Origin::default() });
         }
         Ok(best_first(candidates))
     }

@@ -9,7 +9,7 @@
 use crate::fault::Fault;
 use crate::geometry::Size;
 use crate::model::adapter::{
-    Adapter, Candidate, Class, Outputs, Reader, STRIDES, around, best_class, cell_count, cells, fixed_picture,
+    Adapter, Candidate, Class, Origin, Outputs, Reader, STRIDES, around, best_class, cell_count, cells, fixed_picture,
     only_input, yolo,
 };
 use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Resize, Samples};
@@ -71,6 +71,8 @@ fn understand(signature: &Signature) -> Option<Adapter> {
         input: Input { key: key.to_owned(), form },
         outputs: vec![output.clone()],
         classes: Some(classes),
+        masks: None,
+        keypoints: None,
         class_offset: None,
         reader: Box::new(YoloX { output: output.clone(), canvas, rows, classes }),
     })
@@ -93,7 +95,12 @@ impl Reader for YoloX {
             let (x, y) = ((x + column as f32) * stride, (y + row as f32) * stride);
             let rect = around(x, y, width.exp() * stride, height.exp() * stride);
             if rect.is_finite() {
-                candidates.push(Candidate { class: Class::Index(index), score: score.min(1.0), rect });
+                candidates.push(Candidate {
+                    class: Class::Index(index),
+                    score: score.min(1.0),
+                    rect,
+                    origin: Origin::default(),
+                });
             }
         }
         Ok(nms::suppress(candidates, IOU))

@@ -1,16 +1,23 @@
 //! What all formats agree on: which ids there can be, and what stands for "no label".
 
 use std::collections::BTreeMap;
-use std::collections::btree_map;
 
 use super::{ClassId, unnamed};
 
 /// What id 0 is called.
 const BACKGROUND: &str = "background";
 
-/// The labels read so far.
+/// The names read so far.
 #[derive(Debug, Default)]
-pub(super) struct Entries(BTreeMap<ClassId, Box<str>>);
+pub(super) struct Entries {
+    /// What the classes are called.
+    pub labels: BTreeMap<ClassId, Box<str>>,
+    /// What their keypoints are called.
+    pub keypoints: KeypointNames,
+}
+
+/// A keypoint's name by its class and its number within the class, from 0.
+pub(super) type KeypointNames = BTreeMap<(ClassId, usize), Box<str>>;
 
 impl Entries {
     /// Adds a label that comes with its id. If the id has one already, that one stays, as in TensorFlow's
@@ -56,22 +63,18 @@ impl Entries {
         }
     }
 
+    /// Names a keypoint of a class. If it has a name already, that one stays, as labels do.
+    pub(super) fn name_keypoint(&mut self, class: ClassId, number: usize, name: &str) {
+        self.keypoints.entry((class, number)).or_insert_with(|| name.into());
+    }
+
     /// The label of `id`, if it has one so far.
     pub(super) fn get(&self, id: ClassId) -> Option<&str> {
-        self.0.get(&id).map(|label| &**label)
+        self.labels.get(&id).map(|label| &**label)
     }
 
     fn insert(&mut self, id: ClassId, label: &str) {
-        self.0.entry(id).or_insert_with(|| label.into());
-    }
-}
-
-impl IntoIterator for Entries {
-    type Item = (ClassId, Box<str>);
-    type IntoIter = btree_map::IntoIter<ClassId, Box<str>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.labels.entry(id).or_insert_with(|| label.into());
     }
 }
 

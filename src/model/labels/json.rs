@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     fn labels(text: &str) -> Vec<(i64, String)> {
-        let entries = parse(text).expect(text).into_iter();
+        let entries = parse(text).expect(text).labels.into_iter();
         entries.map(|(id, label)| (id, label.into())).collect()
     }
 

@@ -59,6 +59,8 @@ struct Item {
     id: Option<Id>,
     name: Option<String>,
     display_name: Option<String>,
+    /// Their numbers and names.
+    keypoints: Vec<(usize, String)>,
     /// The first id that was given and the first other one.
     two_ids: Option<(Id, Id)>,
     two_names: bool,
@@ -71,7 +73,15 @@ struct Id {
 }
 
 fn read_item(reader: &mut Reader<'_>, item: Field<'_>, mut message: Message) -> Result<Item, LabelError> {
-    let mut read = Item { at: item.at, id: None, name: None, display_name: None, two_ids: None, two_names: false };
+    let mut read = Item {
+        at: item.at,
+        id: None,
+        name: None,
+        display_name: None,
+        keypoints: Vec::new(),
+        two_ids: None,
+        two_names: false,
+    };
     while let Some(field) = reader.field(&mut message)? {
         match field.name {
             "id" => {
@@ -82,15 +92,32 @@ fn read_item(reader: &mut Reader<'_>, item: Field<'_>, mut message: Message) -> 
             }
             "name" => read.two_names |= replace(&mut read.name, reader.string()?),
             "display_name" => read.two_names |= replace(&mut read.display_name, reader.string()?),
+            "keypoints" => reader.messages(|reader, message| {
+                read.keypoints.extend(read_keypoint(reader, message)?);
+                Ok(())
+            })?,
             "item" => {
                 let line = reader.line(item.at);
                 let message = format!("found an item inside the item of line {line}; close that one with `}}` first");
                 return Err(reader.error(field.at, message));
             }
-            _ => skip_unknown(reader, field, &["id", "name", "display_name", "item"])?,
+            _ => skip_unknown(reader, field, &["id", "name", "display_name", "keypoints", "item"])?,
         }
     }
     Ok(read)
+}
+
+/// The number and the name of a keypoint; none where it has no name, or a number that no keypoint can have.
+fn read_keypoint(reader: &mut Reader<'_>, mut message: Message) -> Result<Option<(usize, String)>, LabelError> {
+    let (mut id, mut label) = (0, None);
+    while let Some(field) = reader.field(&mut message)? {
+        match field.name {
+            "id" => id = reader.int32()?,
+            "label" => label = Some(reader.string()?),
+            _ => skip_unknown(reader, field, &["id", "label"])?,
+        }
+    }
+    Ok(usize::try_from(id).ok().zip(label.filter(|label| !label.is_empty())))
 }
 
 /// Sets `name`, and answers whether it had another value before.
@@ -123,6 +150,9 @@ impl Item {
             let message = "found an item without id, which protobuf takes for 0, and 0 is reserved for \
                            \"background\"; add an id, from 1";
             return Err(reader.error(at, message));
+        }
+        for (number, name) in &self.keypoints {
+            entries.name_keypoint(ClassId::from(id), *number, name);
         }
         let added = entries.add(ClassId::from(id), label);
         added.map_err(|message| reader.error(at, message))

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn labels(text: &str) -> Vec<(i64, String)> {
-        let entries = parse(text).expect("valid").into_iter();
+        let entries = parse(text).expect("valid").labels.into_iter();
         entries.map(|(id, label)| (id, label.into())).collect()
     }
 

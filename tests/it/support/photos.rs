@@ -1,6 +1,7 @@
 //! Photos and what is in them.
 
 use bytes::Bytes;
+use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use serde_json::Value;
 
 use super::repo;
@@ -33,4 +34,26 @@ pub fn assert_found(answer: &Value, expected: &[Object]) {
             assert!((found["box"][name].as_i64().unwrap() - edge).abs() <= 3, "{found}, expected {edges:?}");
         }
     }
+}
+
+/// A PNG.
+pub fn png(picture: &RgbImage) -> Bytes {
+    let mut file = Vec::new();
+    let encoder = image::codecs::png::PngEncoder::new(&mut file);
+    encoder.write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgb8).unwrap();
+    file.into()
+}
+
+/// EXIF that says how the picture is to be turned: a TIFF of one directory with one entry, tag 0x0112, type SHORT, one value.
+pub fn exif(orientation: u8) -> Vec<u8> {
+    [b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec(), vec![orientation, 0, 0, 0, 0, 0, 0]].concat()
+}
+
+/// A JPEG with an EXIF orientation.
+pub fn jpeg(picture: &RgbImage, orientation: u8) -> Bytes {
+    let mut file = Vec::new();
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 100);
+    encoder.set_exif_metadata(exif(orientation)).unwrap();
+    encoder.write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgb8).unwrap();
+    file.into()
 }

@@ -313,6 +313,12 @@ impl Script {
         Self::detector("input_tensor", DataType::DtUint8, &[1, -1, -1, 3])
     }
 
+    /// With another output in its signature.
+    pub fn declaring(mut self, key: &str, dtype: DataType, axes: &[i64]) -> Self {
+        self.signature.outputs.insert(key.to_owned(), info(dtype, axes));
+        self
+    }
+
     /// The same with another answer.
     pub fn answering(answer: PredictResponse) -> Self {
         Self { predict: Arc::new(move |_| Ok(answer.clone())), ..Self::image_tensor() }

@@ -1,7 +1,7 @@
 use super::parse;
 
 fn labels(text: &str) -> Vec<(i64, String)> {
-    let entries = parse(text).unwrap_or_else(|error| panic!("{text}\n{error}")).into_iter();
+    let entries = parse(text).unwrap_or_else(|error| panic!("{text}\n{error}")).labels.into_iter();
     entries.map(|(id, label)| (id, label.into())).collect()
 }
 
@@ -332,4 +332,29 @@ fn nesting_is_bounded() {
     refused(&"x:[{".repeat(1_000_000));
     refused(&"item{".repeat(1_000_000));
     refused(&"[".repeat(1_000_000));
+}
+
+#[test]
+fn keypoints_have_names_by_class_and_number() {
+    let text = r#"
+        item {
+          id: 1
+          name: "face"
+          keypoints { id: 0 label: "left_eye" }
+          keypoints { id: 1 label: "right_eye" }
+          keypoints { id: 1 label: "another" }
+          keypoints { label: "first again" }
+          keypoints { id: 3 label: "" }
+          keypoints { id: -1 label: "below" }
+          keypoints { id: 4 note: "unknown fields are skipped" }
+        }
+        item { keypoints: [{ id: 0 label: 'nose' }, { id: 2 label: 'tail' }] id: 2 name: "dog" }
+    "#;
+    let keypoints = parse(text).expect("valid").keypoints;
+    let found: Vec<_> = keypoints.iter().map(|(key, name)| (*key, &**name)).collect();
+    assert_eq!(found, [((1, 0), "left_eye"), ((1, 1), "right_eye"), ((2, 0), "nose"), ((2, 2), "tail")]);
+    assert_eq!(
+        refused("item {\n  id: 1\n  keypoints { Label: 'eye' }\n}"),
+        "line 3, column 15: found the field `Label`, expected `label`"
+    );
 }
