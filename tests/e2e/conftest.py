@@ -47,7 +47,7 @@ def spotter_binary() -> Path:
 @pytest.fixture(scope="session")
 def saved_models() -> Path:
     """The folder of all variants, built once for each state of the detector and of the code that exports it."""
-    sources = [ONNX, *(E2E / "peer" / f"{name}.py" for name in ("onnx_graph", "detector", "saved_models", "signatures"))]
+    sources = [ONNX, *(E2E / "peer" / f"{name}.py" for name in ("onnx_graph", "detector", "instances", "saved_models", "signatures"))]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in [*sources, E2E / "requirements.txt"]))
     folder = OUT / "saved-models" / digest.hexdigest()[:16]
     if not folder.exists():

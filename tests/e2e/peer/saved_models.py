@@ -16,6 +16,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from .detector import Detector
+from .instances import center_net, mask_rcnn
 from .signatures import SIGNATURES
 
 DEFAULT_ONNX = Path(__file__).resolve().parents[3] / "models" / "nanodet_g_416.onnx"
@@ -32,11 +33,16 @@ def _decode(files: tf.Tensor) -> tf.Tensor:
     return tf.image.decode_image(tf.ensure_shape(files, [1])[0], channels=3, expand_animations=False)
 
 
-def _export_tf2(spec: tf.TensorSpec, to_photo: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[Detector, Path], None]:
+Serve = Callable[[Detector, tf.Tensor], dict[str, tf.Tensor]]
+
+
+def _export_tf2(
+    spec: tf.TensorSpec, to_photo: Callable[[tf.Tensor], tf.Tensor], model: Serve = Detector.__call__
+) -> Callable[[Detector, Path], None]:
     """An export as of exporter_main_v2: the signature's key is the argument's name."""
 
     def export(detector: Detector, out: Path) -> None:
-        serve = tf.function(lambda input_tensor: detector(to_photo(input_tensor)), input_signature=[spec])
+        serve = tf.function(lambda input_tensor: model(detector, to_photo(input_tensor)), input_signature=[spec])
         tf.saved_model.save(tf.Module(), out, signatures=serve)
 
     return export
@@ -56,6 +62,8 @@ VARIANTS: dict[str, Callable[[Detector, Path], None]] = {
     "float_image_tensor": _export_tf2(tf.TensorSpec([1, None, None, 3], tf.float32), _only_photo),
     "encoded_image_string_tensor": _export_tf2(tf.TensorSpec([1], tf.string), _decode),
     "tf1": _export_tf1,
+    "mask_rcnn": _export_tf2(tf.TensorSpec([1, None, None, 3], tf.uint8), _only_photo, mask_rcnn),
+    "center_net": _export_tf2(tf.TensorSpec([1, None, None, 3], tf.uint8), _only_photo, center_net),
     **SIGNATURES,
 }
 

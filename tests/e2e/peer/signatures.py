@@ -24,6 +24,7 @@ from .detector import (
     letterbox,
     suppress,
 )
+from .instances import GARDEN_MASK_EDGE, masks
 
 Export = Callable[[Detector, Path], None]
 Serve = Callable[[Detector, tf.Tensor], dict[str, tf.Tensor]]
@@ -118,6 +119,14 @@ def _yolox(detector: Detector, image: tf.Tensor) -> dict[str, tf.Tensor]:
     return {"output": tf.concat(raw, axis=1)[tf.newaxis]}
 
 
+def _model_garden_masks(detector: Detector, image: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The same with masks."""
+    found = _model_garden(detector, image)
+    original, _, scale, _ = tf.unstack(found["image_info"][0])
+    normalised = found["detection_boxes"] / tf.tile(scale * original, [2])
+    return {**found, "detection_masks": masks(image[0], normalised, GARDEN_MASK_EDGE)}
+
+
 def _centres(boxes: tf.Tensor) -> tf.Tensor:
     """ymin, xmin, ymax, xmax as YOLO's x, y, width, height."""
     low, high = boxes[:, 1::-1], boxes[:, :1:-1]
@@ -194,6 +203,7 @@ SIGNATURES: dict[str, Export] = {
     "by_name": _export("images", PLANES, _by_name),
     "nanodet": _export("input_1", PLANES, _nanodet),
     "yolox": _export("images", PLANES, _yolox),
+    "model_garden_masks": _export("inputs", PHOTO, _model_garden_masks),
     "yolov8": _export("images", CANVAS, _yolov8),
     "yolov8_planes": _export("images", PLANES, _yolov8_planes),
     "yolov8_rows": _export("images", CANVAS, _yolov8_rows),
