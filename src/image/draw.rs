@@ -102,13 +102,14 @@ fn tint(photo: &mut Rgb, mask: Option<&Mask>, color: [u8; 3]) {
     }
 }
 
-/// Squares twice as wide as a line, with a dark seam.
+/// Squares four times as wide as a line, with a dark seam.
 fn mark(photo: &mut Rgb, points: &[Point<Photo>], style: Style, color: [u8; 3]) {
     /// Beyond any photo, and far from overflow.
     const FAR: f32 = 1e6;
     for point in points {
         let (x, y) = (point.x.clamp(-FAR, FAR).round() as i64, point.y.clamp(-FAR, FAR).round() as i64);
-        let dot = Area { left: x - style.line, top: y - style.line, right: x + style.line, bottom: y + style.line };
+        let half = 2 * style.line;
+        let dot = Area { left: x - half, top: y - half, right: x + half, bottom: y + half };
         canvas::fill(photo, dot.grown(style.seam), color::INK);
         canvas::fill(photo, dot, color);
     }
