@@ -140,7 +140,7 @@ async fn renew(model: &Model, replica: &dyn Replica, choice: &VersionChoice, pat
     if replica.standing(&target) == Standing::Version(version) {
         return Ok(());
     }
-    let call = Call { deadline: Deadline::after(patience), request_id: RequestId::generate() };
+    let call = Call::new(Deadline::after(patience), RequestId::generate());
     let resolved = model.warm_up(replica.backend(), version, &call).await?;
     replica.stand(&target, Standing::Version(version));
     model.remember(choice.clone(), &resolved);
@@ -151,7 +151,7 @@ async fn renew(model: &Model, replica: &dyn Replica, choice: &VersionChoice, pat
 
 /// The version that a choice means at a replica.
 async fn meant(model: &Model, replica: &dyn Replica, choice: &VersionChoice) -> Result<i64, Fault> {
-    let call = Call { deadline: Deadline::after(STATUS_PATIENCE), request_id: RequestId::generate() };
+    let call = Call::new(Deadline::after(STATUS_PATIENCE), RequestId::generate());
     let target = model.target(choice);
     match choice {
         VersionChoice::Number(number) => Ok(*number),

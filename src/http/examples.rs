@@ -75,6 +75,9 @@ pub(super) fn add(operation: &mut Operation) {
             "application/json" => content.example = Some(answered(&id)),
             "image/jpeg" => insert(content, "annotated", file("The photo with its boxes", ANNOTATED_JPEG_AT)),
             "image/png" => insert(content, "annotated", file("The photo with its boxes", ANNOTATED_PNG_AT)),
+            "application/openmetrics-text" => {
+                content.example = Some(include_str!("../../openapi/examples/metrics.txt").into());
+            }
             other => unreachable!("{id} has no example of its answer as {other}"),
         }
     }

@@ -73,7 +73,7 @@ mod tests {
         let candidate = one.prop_map(|(class, score, x, y, width, height)| {
             let [x, y, width, height] = [x, y, width, height].map(f32::from);
             let rect = Rect::new(x, y, x + width, y + height);
-            Candidate { class: Class::Index(class), score: f32::from(score) / 5.0, rect }
+            Candidate { class: Class::Index(class), score: f32::from(score) / 5.0, rect, origin: Origin::default() }
         });
         prop::collection::vec(candidate, 0..60).prop_flat_map(|boxes| (Just(boxes.clone()), Just(boxes).prop_shuffle()))
     }

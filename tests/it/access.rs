@@ -260,8 +260,8 @@ async fn endless_upload(spotter: &Spotter, headers: &str) -> (String, usize) {
     let head = format!("POST /v1/detect HTTP/1.1\r\nhost: x\r\n{headers}content-length: 1000000000\r\n\r\n");
     writing.write_all(head.as_bytes()).await.unwrap();
     let sending = tokio::spawn(async move {
-        let mut sent = 0;
-        while let Ok(count) = writing.write(&[0; 1 << 16]).await {
+        let (mut sent, piece) = (0, vec![0; 1 << 16]);
+        while let Ok(count) = writing.write(&piece).await {
             sent += count;
         }
         sent

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use spotter::grpc::proto::v1::DetectRequest;
+use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use tonic::Status;
 
@@ -71,7 +72,10 @@ async fn every_answer_says_where_its_time_went() {
     assert_eq!(names(batch.headers()["server-timing"].to_str().unwrap()), stages);
 
     let mut client = DetectionServiceClient::connect(spotter.url("")).await.unwrap();
-    let answer = client.detect(DetectRequest { image: photo("chelsea.png"), ..Default::default() }).await.unwrap();
+    let answer = client
+        .detect(DetectRequest { photo: Some(Photo::Image(photo("chelsea.png"))), ..Default::default() })
+        .await
+        .unwrap();
     assert_eq!(names(answer.metadata().get("server-timing").unwrap().to_str().unwrap()), stages);
     let failure = client.detect(DetectRequest::default()).await.unwrap_err();
     assert_eq!(names(failure.metadata().get("server-timing").unwrap().to_str().unwrap()), ["total"]);

@@ -31,6 +31,7 @@ use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use spotter::grpc::proto::v1::{self, result::Outcome};
 use spotter::http::server::{Identity, Server};
 use spotter::lifecycle::Lifecycle;
+use spotter::telemetry::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::IntervalStream;
@@ -109,7 +110,10 @@ impl Web {
             .layer(axum::middleware::from_fn_with_state(count, counted));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(Server::new(routes, settings(&[]).bounds(), identity, Lifecycle::new()).serve(listener));
+        tokio::spawn(
+            Server::new(routes, settings(&[]).bounds(), identity, Lifecycle::new(), Arc::new(Metrics::new()))
+                .serve(listener),
+        );
         Self { address, scheme: if identity.is_some() { "https" } else { "http" }, asked }
     }
 

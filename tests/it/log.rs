@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
+use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use spotter::grpc::proto::v1::{DetectBatchRequest, DetectRequest};
 use tonic::{Request, Status};
@@ -47,7 +48,8 @@ async fn each_request_has_one_line_with_what_it_met() {
         request.metadata_mut().insert("x-api-key", KEY.parse().unwrap());
         request
     };
-    let ask = |id, image| with_id(id).map(|()| DetectRequest { image, ..Default::default() });
+    let ask =
+        |id, image| with_id(id).map(|()| DetectRequest { photo: Some(Photo::Image(image)), ..Default::default() });
     grpc.detect(ask("grpc-good", chelsea.clone())).await.unwrap();
     grpc.detect(ask("grpc-bad", "no photo".into())).await.unwrap_err();
     let images = vec![chelsea.clone(), "no photo".into()];

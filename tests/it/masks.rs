@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use spotter::backend::serving::proto::tensorflow::serving::PredictResponse;
 use spotter::backend::serving::proto::tensorflow::{DataType, TensorProto};
 use spotter::grpc::proto::v1;
+use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use tonic::{Code, Status};
 
@@ -226,7 +227,11 @@ async fn each_photo_of_a_batch_has_its_own_masks() {
 async fn grpc_says_the_same() {
     let (_serving, spotter) = in_front_of(mask_rcnn()).await;
     let mut client = DetectionServiceClient::connect(spotter.url("")).await.unwrap();
-    let ask = |options| v1::DetectRequest { image: photo("chelsea.png"), model: None, options: Some(options) };
+    let ask = |options| v1::DetectRequest {
+        photo: Some(Photo::Image(photo("chelsea.png"))),
+        model: None,
+        options: Some(options),
+    };
     let masks = |form: v1::MaskFormat| v1::DetectOptions { masks: form.into(), ..Default::default() };
     let rest = spotter.detect("/v1/detect?masks=rle", photo("chelsea.png")).await;
     let grpc = client.detect(ask(masks(v1::MaskFormat::Rle))).await.unwrap().into_inner();

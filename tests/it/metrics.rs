@@ -5,6 +5,7 @@ use std::io::Write;
 
 use bytes::Bytes;
 use reqwest::RequestBuilder;
+use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use spotter::grpc::proto::v1::{DetectBatchRequest, DetectRequest};
 use tonic::Status;
@@ -82,7 +83,7 @@ async fn requests_stages_detections_and_hosts_are_counted() {
 async fn grpc_calls_are_counted_by_method_with_the_status_that_http_has() {
     let (_serving, spotter) = busy().await;
     let mut client = DetectionServiceClient::connect(spotter.url("")).await.unwrap();
-    let ask = |image| DetectRequest { image, ..Default::default() };
+    let ask = |image| DetectRequest { photo: Some(Photo::Image(image)), ..Default::default() };
     client.detect(ask(NO_PHOTO)).await.unwrap_err();
     client.detect(ask(photo("chelsea.png"))).await.unwrap();
     let images = vec![photo("chelsea.png"), NO_PHOTO];
