@@ -72,6 +72,11 @@ impl<F> Point<F> {
     pub const fn new(x: f32, y: f32) -> Self {
         Self { x, y, frame: PhantomData }
     }
+
+    /// Whether both distances are numbers.
+    pub fn is_finite(&self) -> bool {
+        self.x.is_finite() && self.y.is_finite()
+    }
 }
 
 /// A rectangle in pixels of the frame `F`; edges may lie between pixels and outside the picture.

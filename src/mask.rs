@@ -104,15 +104,18 @@ impl<'a> Grid<'a> {
         self.values.len() / self.width
     }
 
-    /// Where its outermost values lie when it is laid over this box.
-    fn span(&self, rect: &Rect<Photo>) -> Rect<Photo> {
-        let (x, y) = (self.margin.0 * (rect.x_max - rect.x_min), self.margin.1 * (rect.y_max - rect.y_min));
-        Rect::new(rect.x_min - x, rect.y_min - y, rect.x_max + x, rect.y_max + y)
+    /// Where its outermost values lie when it is laid over this box; `None` for a box of no size or a size beyond numbers.
+    fn span(&self, rect: &Rect<Photo>) -> Option<Rect<Photo>> {
+        let sides = [rect.x_max - rect.x_min, rect.y_max - rect.y_min];
+        let [x, y] = [self.margin.0 * sides[0], self.margin.1 * sides[1]];
+        let span = Rect::new(rect.x_min - x, rect.y_min - y, rect.x_max + x, rect.y_max + y);
+        let sides = [span.x_max - span.x_min, span.y_max - span.y_min];
+        sides.iter().all(|side| *side > 0.0 && side.is_finite()).then_some(span)
     }
 
     /// The pixels of `within` that it covers when it is laid over the box `rect`.
     pub fn mask(&self, rect: &Rect<Photo>, within: PixelBox, photo: Size) -> Mask {
-        let span = self.span(rect);
+        let Some(span) = self.span(rect) else { return Mask { photo, runs: Arc::default() } };
         let (last_column, last_row) = ((self.width - 1) as f32, (self.height() - 1) as f32);
         // The first row whose centre is at this height of the grid or below.
         let row_of = |height: f32| {
@@ -149,7 +152,7 @@ impl<'a> Grid<'a> {
     ///
     /// Marching squares: straight lines between the places where the values on the grid's own lines cross the threshold.
     pub fn outlines(&self, rect: &Rect<Photo>, within: PixelBox) -> Vec<Ring> {
-        let span = self.span(rect);
+        let Some(span) = self.span(rect) else { return Vec::new() };
         // Squares between nodes; a border of nothing around the grid closes every line.
         let squares = (0..=self.height()).flat_map(|row| (0..=self.width).map(move |column| (row, column)));
         let mut lines: BTreeMap<Edge, Edge> = squares.flat_map(|(row, column)| self.cross(row, column)).collect();
@@ -261,7 +264,7 @@ mod tests {
 
     /// The value at the centre of a pixel, read pixel by pixel; nothing outside of the box.
     fn sampled(grid: &Grid<'_>, rect: &Rect<Photo>, x: u32, y: u32) -> f32 {
-        let span = grid.span(rect);
+        let span = grid.span(rect).expect("a box with sides");
         let (x, y) = (x as f32 + 0.5, y as f32 + 0.5);
         if !(rect.x_min..rect.x_max).contains(&x) || !(rect.y_min..rect.y_max).contains(&y) {
             return 0.0;
@@ -350,10 +353,16 @@ mod tests {
     }
 
     #[test]
-    fn a_box_without_extent_covers_nothing() {
-        let grid = Grid::to_the_edges(2, &[1.0; 4]).expect("two by two");
-        for rect in [Rect::new(5.2, 3.0, 5.2, 8.0), Rect::new(2.0, 3.2, 6.0, 3.2)] {
-            assert_eq!(grid.mask(&rect, within(&rect), PHOTO).area(), 0);
+    fn a_box_without_sides_or_with_endless_ones_covers_nothing() {
+        let full = [1.0; 4];
+        let far = f32::MAX;
+        let boxes = [[5.2, 3.0, 5.2, 8.0], [2.0, 3.2, 6.0, 3.2], [-far, 0.0, far, 9.0], [0.0, -far, 9.0, far]];
+        for grid in [Grid::to_the_edges(2, &full), Grid::of_cells(2, &full)].map(|grid| grid.expect("two by two")) {
+            for [x_min, y_min, x_max, y_max] in boxes {
+                let rect = Rect::new(x_min, y_min, x_max, y_max);
+                assert_eq!(grid.mask(&rect, within(&rect), PHOTO).area(), 0, "{rect:?}");
+                assert!(grid.outlines(&rect, within(&rect)).is_empty(), "{rect:?}");
+            }
         }
     }
 

@@ -28,6 +28,7 @@ pub(super) fn kinds() -> &'static [Kind] {
                 ("detection_classes", floats(&[1, 8])),
                 ("num_detections", floats(&[1])),
                 ("image_info", floats(&[1, 4, 2])),
+                ("detection_masks", floats(&[1, 8, 4, 4])),
             ]
         };
         let grid = [
@@ -74,7 +75,7 @@ pub(super) fn kinds() -> &'static [Kind] {
     &KINDS
 }
 
-/// A model of the TF Object Detection API that takes photos of any size.
+/// A model of the TF Object Detection API that takes photos of any size and answers masks and keypoints as well.
 fn detector() -> Signature {
     let floats = |axes: &[usize]| spec(DType::F32, axes);
     signature(
@@ -84,6 +85,9 @@ fn detector() -> Signature {
             ("detection_scores", floats(&[1, 2])),
             ("detection_classes", floats(&[1, 2])),
             ("num_detections", floats(&[1])),
+            ("detection_masks", floats(&[1, 2, 2, 3])),
+            ("detection_keypoints", floats(&[1, 2, 2, 2])),
+            ("detection_keypoint_scores", floats(&[1, 2, 2])),
         ],
     )
 }
@@ -132,6 +136,9 @@ impl Backend for AtOnce {
             floats("detection_scores", &[1, 2], &[0.9, 0.6]),
             floats("detection_classes", &[1, 2], &[17.0, 18.0]),
             floats("num_detections", &[1], &[2.0]),
+            floats("detection_masks", &[1, 2, 2, 3], &[0.0, 0.7, 1.0, 0.0, 0.2, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]),
+            floats("detection_keypoints", &[1, 2, 2, 2], &[0.2, 0.3, 0.5, 0.6, f32::NAN, 0.0, 0.9, 1.1]),
+            floats("detection_keypoint_scores", &[1, 2, 2], &[0.9, 0.5, 0.0, 0.3]),
         ];
         Ok(Prediction { version: version(&predict.target), outputs: outputs.into_iter().collect() })
     }

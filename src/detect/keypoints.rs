@@ -33,11 +33,11 @@ pub(super) fn add(
     for Selected { detection, candidate } in selected {
         let (letterbox, prediction) = &seen[candidate.origin.view];
         let points = output.read(&prediction.outputs, candidate.origin.row, letterbox.canvas)?;
-        let named = points.into_iter().map(|point| Keypoint {
-            id: point.id,
-            name: labels.keypoint(detection.class_id, point.id).map(str::to_owned),
-            place: letterbox.inverse_point(point.place),
-            score: point.score,
+        let named = points.into_iter().filter_map(|point| {
+            let place = letterbox.inverse_point(point.place);
+            let name = labels.keypoint(detection.class_id, point.id).map(str::to_owned);
+            // So far away that numbers end is nowhere.
+            place.is_finite().then_some(Keypoint { id: point.id, name, place, score: point.score })
         });
         detection.keypoints = Some(named.collect());
     }
