@@ -43,6 +43,10 @@ pub use sources::{Refused, Source, Sources, parse, read, reread};
 
 /// Photos that may be fetched at once, however few are worked on: they mostly wait.
 const MIN_FETCHES: usize = 32;
+/// How often a client over HTTP/2 is asked for a sign of life, and how long it may take to give one: as Envoy's and gRPC's own
+/// servers do it, within a factor of a few.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_PATIENCE: Duration = Duration::from_secs(20);
 /// The setting that names the file, which a file cannot set.
 const CONFIG: &str = "config";
 
@@ -528,6 +532,8 @@ impl Settings {
             keep_alive: Duration::from_millis(self.keep_alive_ms),
             request_time: self.request_timeout(),
             streams: self.max_streams,
+            ping_every: PING_EVERY,
+            ping_patience: PING_PATIENCE,
         }
     }
 

@@ -54,6 +54,10 @@ pub struct Bounds {
     pub request_time: Duration,
     /// Requests at once on one HTTP/2 connection.
     pub streams: u32,
+    /// How often a peer over HTTP/2 is asked for a sign of life.
+    pub ping_every: Duration,
+    /// How long it may take to give one; past it the peer is gone.
+    pub ping_patience: Duration,
 }
 
 /// Everything that a connection needs to know.

@@ -30,9 +30,6 @@ use crate::lifecycle::Phase;
 pub(super) const MAX_HEADERS: usize = 100;
 /// What HTTP/2 begins with (RFC 9113, 3.4); HTTP/1 never does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// A peer that answers no ping for this long is gone; it is asked every so often.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const PING_PATIENCE: Duration = Duration::from_secs(20);
 /// Streams that the client has reset and the service has not looked at yet (CVE-2023-44487), and streams reset for errors of
 /// the client: past either the connection ends.
 const MAX_RESETS: usize = 20;
@@ -188,8 +185,8 @@ async fn http2(io: impl Socket, ahead: Bytes, peer: SocketAddr, shared: Arc<Shar
         .max_header_list_size(shared.bounds.head_bytes as u32)
         .max_pending_accept_reset_streams(MAX_RESETS)
         .max_local_error_reset_streams(MAX_ERROR_RESETS)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_PATIENCE);
+        .keep_alive_interval(shared.bounds.ping_every)
+        .keep_alive_timeout(shared.bounds.ping_patience);
     let wire = TokioIo::new(Wire::new(io, ahead, None));
     let service = {
         let (shared, pulse) = (Arc::clone(&shared), Arc::clone(&pulse));

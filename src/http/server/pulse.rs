@@ -206,6 +206,8 @@ mod tests {
         keep_alive: Duration::from_secs(75),
         request_time: Duration::from_secs(30),
         streams: 1,
+        ping_every: Duration::from_secs(20),
+        ping_patience: Duration::from_secs(20),
     };
 
     #[tokio::test(start_paused = true)]

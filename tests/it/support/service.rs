@@ -12,6 +12,7 @@ use serde_json::Value;
 use spotter::access::Access;
 use spotter::app::{self, Listening};
 use spotter::config::{self, Settings};
+use spotter::http::server::Bounds;
 use spotter::service::Service;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -43,7 +44,7 @@ impl Spotter {
     /// With these flags. Nothing warms up the model: what the model server is sent, the test has asked for.
     pub async fn start(flags: &[&str]) -> Self {
         let settings = settings(flags);
-        Self::listen(app::build(&settings).unwrap(), &settings).await
+        Self::listen(app::build(&settings).unwrap(), settings.bounds(), &settings).await
     }
 
     /// The same, and the versions of the models are looked after as `serve` does it.
@@ -51,7 +52,15 @@ impl Spotter {
         let settings = settings(flags);
         let service = app::build(&settings).unwrap();
         service.catalog.follow_versions(&service.background, settings.version_pace(), settings.request_timeout());
-        Self::listen(service, &settings).await
+        Self::listen(service, settings.bounds(), &settings).await
+    }
+
+    /// With these flags, and bounds of connections that no flag sets.
+    pub async fn bounded(flags: &[&str], change: impl FnOnce(&mut Bounds)) -> Self {
+        let settings = settings(flags);
+        let mut bounds = settings.bounds();
+        change(&mut bounds);
+        Self::listen(app::build(&settings).unwrap(), bounds, &settings).await
     }
 
     /// With the models of a configuration file.
@@ -63,12 +72,13 @@ impl Spotter {
 
     /// With parts of the test's own.
     pub async fn run(service: Service) -> Self {
-        Self::listen(service, &settings(&[])).await
+        let settings = settings(&[]);
+        Self::listen(service, settings.bounds(), &settings).await
     }
 
-    async fn listen(service: Service, settings: &Settings) -> Self {
+    async fn listen(service: Service, bounds: Bounds, settings: &Settings) -> Self {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listening = Listening::bind(service, settings.bounds(), loopback).await.unwrap();
+        let listening = Listening::bind(service, bounds, loopback).await.unwrap();
         let listening = listening.with_metrics_at(settings.metrics_listen).await.unwrap();
         let metrics = listening.metrics_address();
         let shutdown = settings.shutdown();
