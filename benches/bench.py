@@ -34,6 +34,9 @@ MIB = 1 << 20
 # As spotter, uvicorn and the programs of this folder announce it.
 OWN_ADDRESS = re.compile(r"(?:^|listening +|running on )(http://127\.0\.0\.1:\d+)")
 
+# The Python design lets everybody wait for as long as it takes; compared with it, so does spotter.
+PATIENT = ["--max-queue-ms", "60000", "--request-timeout-ms", "120000"]
+
 PYTHON, RUST, C = "Python design", "spotter, all Rust", "spotter, C decoder"
 
 
@@ -125,7 +128,7 @@ class Bench:
 
     def spotter(self, kind: str, *arguments, **environment: str) -> Process:
         binary = self.binaries / ("spotter-c" if kind == C else "spotter")
-        command = [binary, "serve", "--listen", "127.0.0.1:0", "--log", "warn", *arguments]
+        command = [binary, "serve", "--listen", "127.0.0.1:0", "--log", "warn", *PATIENT, *arguments]
         return Process(command, **environment).until_it_names_its_url()
 
     def python(self, service: str, **environment: str) -> Process:

@@ -14,8 +14,12 @@ command -v valgrind >/dev/null || {
 
 # The count of a whole run, in which the step is repeated so often. One thread, because callgrind runs one at a time.
 run() {
-    RAYON_NUM_THREADS=1 valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" "$1" "$2" 2>&1 |
-        awk '/Collected/ { print $NF }'
+    local report
+    report=$(RAYON_NUM_THREADS=1 valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" "$1" "$2" 2>&1) || {
+        printf '%s\n' "$report" >&2
+        exit 1
+    }
+    awk '/Collected/ { print $NF }' <<<"$report"
 }
 
 for step in "$@"; do

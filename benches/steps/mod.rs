@@ -43,7 +43,7 @@ pub(crate) fn all() -> Vec<Step> {
     let bytes = photo.untouched().expect("an upright JPEG").clone();
     let embedded = Embedded::nanodet_g(&Engine::Rten, Workers::new(1)).expect("the built-in detector");
     let call = Call::new(Deadline::after(Duration::from_secs(60)), RequestId::generate());
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let target = Target { model: embedded.name().to_owned(), version: VersionChoice::Latest };
     let (_, signature) = runtime.block_on(embedded.signature(&target, None, &call)).expect("a signature");
     let adapter = adapter::choose(&signature).expect("NanoDet");

@@ -141,8 +141,8 @@ struct Attempt {
 /// single file, and not all, so that it does not take every place in the queue.
 const VIEWS_AT_ONCE: usize = 4;
 
-/// Numbers in an answer up to which it is read where it comes, as most are: a hundred boxes are six hundred. That takes tens
-/// of microseconds, and the way to a core and back nearly as much as the rest of a small photo's way through the service.
+/// Numbers in an answer up to which it is read where it comes, as most are: a hundred boxes are six hundred. That takes some
+/// tens of microseconds, as long as the way to a core and back.
 const SHORT_ANSWER: usize = 2048;
 
 /// One photo on its way to one version of a model.

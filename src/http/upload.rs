@@ -38,8 +38,8 @@ const IMAGE_URL: &str = "image_url";
 const ROOM_BESIDE_IMAGE: usize = 64 << 10;
 /// Parts of a form: the photo and every option a few times over.
 const MAX_PARTS: usize = 64;
-/// A body up to this long is taken apart where it arrives. It takes less than a fifth of a millisecond, and the way to a core
-/// and back costs nearly as much.
+/// A body up to this long is taken apart where it arrives: some tens of microseconds, as long as the way to a core and back
+/// (docs/PERFORMANCE.md).
 const SHORT_BODY: usize = 128 << 10;
 /// Room that is made for a body on its declared length alone.
 const ROOM_AT_FIRST: usize = 1 << 20;
