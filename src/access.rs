@@ -25,9 +25,9 @@ pub struct Access {
     /// The keys, one of which a request must bear; without any, everybody may ask.
     pub keys: Option<Arc<Keys>>,
     /// How often each key may be used.
-    pub per_key: Option<Limiter<KeyName>>,
+    pub per_key: Option<Arc<Limiter<KeyName>>>,
     /// How often each client address may ask.
-    pub per_address: Option<Limiter<ClientNetwork>>,
+    pub per_address: Option<Arc<Limiter<ClientNetwork>>>,
     /// Whose word is taken on where a request came from.
     pub trusted_proxies: TrustedProxies,
     /// Whose pages may ask from a browser.

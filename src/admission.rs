@@ -112,6 +112,20 @@ impl Admission {
         Self { bounds: Arc::new(bounds), memory, permits, gates: Arc::default() }
     }
 
+    /// With other bounds. What these do not change is shared with the old one, with all that is in it; where they do, photos
+    /// that were let in before are not counted any more.
+    #[must_use]
+    pub fn renewed(&self, bounds: Bounds) -> Self {
+        let new = Self::new(bounds);
+        let memory = if new.permits == self.permits { Arc::clone(&self.memory) } else { Arc::clone(&new.memory) };
+        let kept = |(model, gate): (&String, &Arc<Gate>)| {
+            let limit = new.bounds.places.get(model)?;
+            (*limit == gate.limit).then(|| (model.clone(), Arc::clone(gate)))
+        };
+        let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(kept).collect();
+        Self { memory, gates: Arc::new(Mutex::new(gates)), ..new }
+    }
+
     /// Waits for a place at the model and for room for a photo of this size. One larger than all the room takes all of it.
     ///
     /// # Errors
@@ -337,6 +351,18 @@ mod tests {
         admission.admit("m", 1, deadline).await.expect_err("four seconds to wait and four to work");
         drop(held);
         admission.admit("m", 1, deadline).await.expect("free");
+    }
+
+    #[tokio::test]
+    async fn other_bounds_keep_count_of_what_they_do_not_change() {
+        let old = admission(1, u64::MAX);
+        let held = old.admit("m", 1, Deadline::after(SOON)).await.expect("free");
+        let same = old.renewed(bounds(1, u64::MAX, SOON));
+        same.admit("m", 1, Deadline::after(SOON)).await.expect_err("the place is taken still");
+        let wider = old.renewed(bounds(2, u64::MAX, SOON));
+        wider.admit("m", 1, Deadline::after(SOON)).await.expect("a gate of its own");
+        drop(held);
+        same.admit("m", 1, Deadline::after(SOON)).await.expect("free again");
     }
 
     #[test]

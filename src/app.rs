@@ -1,5 +1,6 @@
 //! Assembly: the one file that knows everything.
 
+use std::hash::Hash;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,12 +14,11 @@ use crate::access::Access;
 use crate::access::client::TrustedProxies;
 use crate::access::key_files;
 use crate::access::keys::Keys;
-use crate::access::rate::Limiter;
+use crate::access::rate::{Limiter, Rate};
 use crate::admission::Admission;
-use crate::backend::embedded::{Embedded, Engine, LibraryError, LoadError, OnnxRuntime};
-use crate::backend::serving::{self, Address, Serving};
-use crate::backend::{Backend, Call};
-use crate::background::Background;
+use crate::backend::Call;
+use crate::backend::embedded::{Engine, LibraryError, LoadError, OnnxRuntime};
+use crate::backend::serving;
 use crate::config::{Labels, ModelSettings, Runs, Settings};
 use crate::deadline::Deadline;
 use crate::detect::{Catalog, Model, Pipeline, Profile};
@@ -27,15 +27,20 @@ use crate::fetch::resolve::SystemResolver;
 use crate::fetch::{self, Fetcher, NoRoots, Scheme};
 use crate::http;
 use crate::http::metrics::Scraping;
-use crate::http::server::{Bounds, Identity, Server, TlsError};
+use crate::http::server::{Bounds, Identity, Routes, Server, TlsError};
 use crate::lifecycle::{Lifecycle, Phase, Shutdown};
 use crate::model::labels::{self, LabelMap};
 use crate::model::version::VersionChoice;
-use crate::reload::Reloads;
 use crate::request_id::RequestId;
-use crate::service::Service;
+use crate::service::{Current, Service};
 use crate::telemetry::metrics::Metrics;
 use crate::workers::Workers;
+
+mod backends;
+mod reloading;
+
+use backends::Backends;
+pub use reloading::{Reloading, Seen};
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -103,31 +108,83 @@ pub enum StartError {
     Crashed(&'static str),
 }
 
+/// What outlives a service: cores, and the places where models run. A service that takes the place of another is made of the
+/// same.
+pub struct Assembly {
+    workers: Workers,
+    engine: Engine,
+    metrics: Arc<Metrics>,
+    backends: Backends,
+}
+
+impl Assembly {
+    /// For services with as many workers, and the engine, that these settings say.
+    ///
+    /// # Errors
+    /// When the engine cannot be used.
+    pub fn new(settings: &Settings) -> Result<Self, StartError> {
+        Ok(Self {
+            workers: Workers::new(settings.worker_count()),
+            engine: engine(settings)?,
+            metrics: Arc::new(Metrics::new()),
+            backends: Backends::default(),
+        })
+    }
+
+    /// Puts a service together, to take the place of an old one where there is one: what both have in common goes on as it is.
+    /// Must be called inside a tokio runtime; connects to nothing yet, and may read files.
+    ///
+    /// # Errors
+    /// When a file that the settings name cannot be used.
+    pub fn service(&self, settings: &Settings, old: Option<&Service>) -> Result<Service, StartError> {
+        let admission = settings.admission();
+        let pipeline = Pipeline {
+            limits: settings.limits(),
+            workers: self.workers.clone(),
+            admission: match old {
+                Some(old) => old.pipeline.admission.renewed(admission),
+                None => Admission::new(admission),
+            },
+            metrics: Arc::clone(&self.metrics),
+        };
+        Ok(Service {
+            access: access(settings, old.map(|old| &old.access))?,
+            catalog: self.catalog(settings, old.map(|old| &old.catalog))?,
+            pipeline,
+            batch: settings.batch(),
+            request_timeout: settings.request_timeout(),
+            arriving: settings.arriving(old.map(|old| &old.arriving)),
+            lifecycle: old.map(|old| old.lifecycle.clone()).unwrap_or_default(),
+            background: old.map(|old| old.background.clone()).unwrap_or_default(),
+            metrics: Arc::clone(&self.metrics),
+            fetcher: fetcher(settings)?,
+        })
+    }
+
+    /// The models that the settings declare, made as a whole or not at all.
+    fn catalog(&self, settings: &Settings, old: Option<&Catalog>) -> Result<Catalog, StartError> {
+        let mut backends = self.backends.replace();
+        let mut models = Vec::new();
+        for declared in settings.models() {
+            let backend = backends.of(&declared.runs, settings, self)?;
+            let model = Model::new(profile(settings, &declared)?, backend);
+            let old = old.and_then(|old| old.iter().find(|old| old.name() == model.name()));
+            models.push(match old {
+                Some(old) => model.in_place_of(old),
+                None => model,
+            });
+        }
+        backends.done();
+        Ok(Catalog::new(models))
+    }
+}
+
 /// Puts the service together. Must be called inside a tokio runtime; connects to nothing yet.
 ///
 /// # Errors
 /// When a file that the settings name cannot be used.
 pub fn build(settings: &Settings) -> Result<Service, StartError> {
-    let workers = Workers::new(settings.worker_count());
-    let metrics = Arc::new(Metrics::new());
-    let pipeline = Pipeline {
-        limits: settings.limits(),
-        workers: workers.clone(),
-        admission: Admission::new(settings.admission()),
-        metrics: Arc::clone(&metrics),
-    };
-    Ok(Service {
-        catalog: catalog(settings, &workers, &metrics)?,
-        pipeline,
-        batch: settings.batch(),
-        request_timeout: settings.request_timeout(),
-        arriving: settings.arriving(),
-        lifecycle: Lifecycle::new(),
-        background: Background::default(),
-        access: access(settings)?,
-        metrics,
-        fetcher: fetcher(settings)?,
-    })
+    Assembly::new(settings)?.service(settings, None)
 }
 
 /// Refuses to serve everybody by mistake: without keys, only loopback is listened on unless the settings say otherwise.
@@ -157,53 +214,27 @@ pub fn fetcher(settings: &Settings) -> Result<Option<Fetcher>, StartError> {
     Ok(Some(Fetcher::new(settings, AddressPolicy::public(), Arc::new(SystemResolver::default()), roots)))
 }
 
-fn access(settings: &Settings) -> Result<Access, StartError> {
-    let keys = settings.api_keys.as_deref().map(Keys::load).transpose().map_err(StartError::Keys)?;
+fn access(settings: &Settings, old: Option<&Access>) -> Result<Access, StartError> {
+    let keys = match (&settings.api_keys, old.and_then(|old| old.keys.as_ref())) {
+        // They are read again by themselves.
+        (Some(path), Some(keys)) if keys.path() == path => Some(Arc::clone(keys)),
+        (Some(path), _) => Some(Arc::new(Keys::load(path).map_err(StartError::Keys)?)),
+        (None, _) => None,
+    };
     Ok(Access {
-        keys: keys.map(Arc::new),
-        per_key: settings.key_rate().map(Limiter::new),
-        per_address: settings.address_rate().map(Limiter::new),
+        keys,
+        per_key: limiter(settings.key_rate(), old.and_then(|old| old.per_key.as_ref())),
+        per_address: limiter(settings.address_rate(), old.and_then(|old| old.per_address.as_ref())),
         trusted_proxies: TrustedProxies::new(settings.trusted_proxies.clone()),
         origins: settings.cors_origins.clone(),
     })
 }
 
-/// The models that the settings declare. Connects to nothing; made as a whole or not at all, so that a running service
-/// can put a new one in the place of its own.
-///
-/// # Errors
-/// When a file that the settings name cannot be used.
-pub fn catalog(settings: &Settings, workers: &Workers, metrics: &Metrics) -> Result<Catalog, StartError> {
-    // Models at the same addresses share their connections.
-    let mut pools: Vec<(Vec<Address>, Arc<dyn Backend>)> = Vec::new();
-    let mut models = Vec::new();
-    let engine = engine(settings)?;
-    for model in settings.models() {
-        let backend: Arc<dyn Backend> = match &model.runs {
-            Runs::Embedded(None) => {
-                Arc::new(Embedded::nanodet_g(&engine, workers.clone()).map_err(StartError::BuiltIn)?)
-            }
-            Runs::Embedded(Some(path)) => {
-                let wrong = |source| StartError::ModelFile { path: path.clone(), source };
-                Arc::new(Embedded::from_file(path, &engine, workers.clone()).map_err(wrong)?)
-            }
-            Runs::Serving { addresses, .. } => {
-                let serving = settings.serving(addresses);
-                let known = pools.iter().find(|(addresses, _)| *addresses == serving.addresses);
-                if let Some((_, backend)) = known {
-                    Arc::clone(backend)
-                } else {
-                    let addresses = serving.addresses.clone();
-                    let backend = Serving::new(serving, &metrics.hosts).map_err(StartError::ServingTls)?;
-                    let backend: Arc<dyn Backend> = Arc::new(backend);
-                    pools.push((addresses, Arc::clone(&backend)));
-                    backend
-                }
-            }
-        };
-        models.push(Model::new(profile(settings, &model)?, backend));
-    }
-    Ok(Catalog::new(models))
+/// The old one, with all that it has counted, where the rate is the same.
+fn limiter<K: Hash + Eq>(rate: Option<Rate>, old: Option<&Arc<Limiter<K>>>) -> Option<Arc<Limiter<K>>> {
+    let rate = rate?;
+    let old = old.filter(|old| old.rate() == rate);
+    Some(old.map_or_else(|| Arc::new(Limiter::new(rate)), Arc::clone))
 }
 
 /// What runs the models of this process.
@@ -247,37 +278,10 @@ pub fn identity(settings: &Settings) -> Result<Option<Arc<Identity>>, StartError
     Ok(Some(Arc::new(Identity::load(certificate, key).map_err(StartError::Tls)?)))
 }
 
-/// What SIGHUP reads again.
-pub fn reloads(settings: &Settings, service: &Arc<Service>, identity: Option<&Arc<Identity>>) -> Reloads {
-    let mut reloads = Reloads::default();
-    let mut maps = Vec::new();
-    for (model, declared) in service.catalog.iter().zip(settings.models()) {
-        if let Some(Labels::File(path)) = declared.labels.or_else(|| settings.labels.clone()) {
-            maps.push((Arc::clone(model), path));
-        }
-    }
-    if !maps.is_empty() {
-        reloads.add("label map", move || {
-            let read = maps.iter().map(|(_, path)| LabelMap::load(path)).collect::<Result<Vec<_>, _>>()?;
-            maps.iter().zip(read).for_each(|((model, _), labels)| model.relabel(labels));
-            Ok::<_, labels::LoadError>(())
-        });
-    }
-    if let Some(keys) = &service.access.keys {
-        let keys = Arc::clone(keys);
-        reloads.add("keys", move || keys.reload().map(drop));
-    }
-    if let Some(identity) = identity {
-        let identity = Arc::clone(identity);
-        reloads.add("certificate and key", move || identity.reload());
-    }
-    reloads
-}
-
 /// A service that listens, ready to run.
 pub struct Listening {
     listener: TcpListener,
-    service: Arc<Service>,
+    succession: Succession,
     bounds: Bounds,
     identity: Option<Arc<Identity>>,
     address: SocketAddr,
@@ -295,7 +299,10 @@ impl Listening {
     /// When it is not to be had.
     pub async fn bind(service: Service, bounds: Bounds, address: SocketAddr) -> Result<Self, StartError> {
         let (listener, address) = listen(address, "--listen").await?;
-        Ok(Self { listener, service: Arc::new(service), bounds, identity: None, address, metrics: None })
+        let current = Current::new(service);
+        let routes = Routes::new(http::router(&current, Scraping::Here));
+        let succession = Succession { current, routes, scraping: Scraping::Here };
+        Ok(Self { listener, succession, bounds, identity: None, address, metrics: None })
     }
 
     /// Takes another address for the metrics, where there is one, and gives them there alone.
@@ -305,6 +312,8 @@ impl Listening {
     pub async fn with_metrics_at(mut self, address: Option<SocketAddr>) -> Result<Self, StartError> {
         if let Some(address) = address {
             self.metrics = Some(listen(address, "--metrics-listen").await?.0);
+            self.succession.scraping = Scraping::Elsewhere;
+            self.succession.route();
         }
         Ok(self)
     }
@@ -326,9 +335,14 @@ impl Listening {
         self.address
     }
 
-    /// What it serves.
-    pub fn service(&self) -> &Arc<Service> {
-        &self.service
+    /// What it serves now.
+    pub fn service(&self) -> Arc<Service> {
+        self.succession.current()
+    }
+
+    /// Where another service can be put in its place.
+    pub fn succession(&self) -> Succession {
+        self.succession.clone()
     }
 
     /// Answers requests until `stop` completes, and goes through the last phases then.
@@ -336,18 +350,18 @@ impl Listening {
     /// # Errors
     /// When a task in the background breaks.
     pub async fn serve(self, stop: impl Future<Output = ()>, shutdown: Shutdown) -> Result<(), StartError> {
-        let lifecycle = self.service.lifecycle.clone();
-        let background = self.service.background.clone();
-        let metrics = Arc::clone(&self.service.metrics);
-        let scraping = if self.metrics.is_some() { Scraping::Elsewhere } else { Scraping::Here };
+        let Succession { current, routes, .. } = self.succession;
+        let service = current.get();
+        let (lifecycle, background) = (service.lifecycle.clone(), service.background.clone());
+        let metrics = Arc::clone(&service.metrics);
+        drop(service);
         // Of a life of its own: it is scraped until the last request is answered.
         let scraped = self.metrics.map(|listener| {
             let bounds = Bounds { connections: SCRAPERS, ..self.bounds.clone() };
-            let router = http::metrics::router(Arc::clone(&self.service));
-            Server::new(router, bounds, None, Lifecycle::new(), Arc::clone(&metrics)).serve(listener)
+            let routes = Routes::new(http::metrics::router(current));
+            Server::new(routes, bounds, None, Lifecycle::new(), Arc::clone(&metrics)).serve(listener)
         });
-        let router = http::router(self.service, scraping);
-        let server = Server::new(router, self.bounds, self.identity.as_ref(), lifecycle.clone(), metrics);
+        let server = Server::new(routes, self.bounds, self.identity.as_ref(), lifecycle.clone(), metrics);
         let end = async {
             stop.await;
             lifecycle.advance(Phase::Draining);
@@ -373,6 +387,38 @@ async fn listen(address: SocketAddr, flag: &'static str) -> Result<(TcpListener,
     let listener = TcpListener::bind(address).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     Ok((listener, address))
+}
+
+/// Where a service is put in the place of the one in force, while requests are answered. Clones share it.
+#[derive(Clone)]
+pub struct Succession {
+    current: Current,
+    routes: Routes,
+    scraping: Scraping,
+}
+
+impl Succession {
+    /// The service in force.
+    pub fn current(&self) -> Arc<Service> {
+        self.current.get()
+    }
+
+    /// From now on requests go to this one; those that have begun keep the one that they began with.
+    pub fn install(&self, service: Service) {
+        self.current.replace(service);
+        self.route();
+    }
+
+    fn route(&self) {
+        self.routes.replace(http::router(&self.current, self.scraping));
+    }
+}
+
+/// Begins what a service does beside answering requests: it follows the versions of its models, and asks each model once.
+pub fn look_after(service: Arc<Service>, settings: &Settings) {
+    let background = service.background.clone();
+    service.catalog.follow_versions(&background, settings.version_pace(), settings.request_timeout());
+    background.spawn("warm-up", warm_up(service));
 }
 
 /// Asks every model once, so that the first photo does not pay for it, and says in the log how each stands.

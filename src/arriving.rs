@@ -36,6 +36,13 @@ impl Arriving {
         Self { room: Arc::new(Semaphore::new(permits)), bytes, pause }
     }
 
+    /// With other bounds; the room is the same where it is as large.
+    #[must_use]
+    pub fn renewed(&self, bytes: u64, pause: Duration) -> Self {
+        let new = Self::new(bytes, pause);
+        if bytes == self.bytes { Self { room: Arc::clone(&self.room), ..new } } else { new }
+    }
+
     /// The longest pause in a body.
     pub fn pause(&self) -> Duration {
         self.pause

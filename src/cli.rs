@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::app::StartError;
-use crate::config::{self, LogFormat, Refused, Settings, Sources};
+use crate::config::{self, CommandLine, LogFormat, Reading, Refused, Settings, Sources};
 use crate::fault::chain;
 
 mod config_command;
@@ -100,6 +100,7 @@ impl From<StartError> for Failure {
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let arguments = with_default_command(std::env::args_os().collect());
+    let command_line = CommandLine::new(Cli::command(), arguments.clone());
     // What variables hold is what `spotter config` says; in the help, an empty `=` behind each name would only be in the way.
     let parser = Cli::command().mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
     let Sources { matches, file } = match config::read(parser, &arguments) {
@@ -118,7 +119,11 @@ pub fn run() -> ExitCode {
         settings.declared.clone_from(&file.models);
     }
     let outcome = match command {
-        Command::Serve(settings) => with_runtime(&settings, || serve::run(&settings)),
+        Command::Serve(settings) => {
+            let given = matches.subcommand_matches("serve").expect("it was parsed");
+            let reading = Reading::new(settings.clone(), given, file.as_ref());
+            with_runtime(&settings, || serve::run(command_line, reading))
+        }
         Command::Detect(arguments) => with_runtime(&arguments.settings, || detect::run(&arguments)),
         Command::Doctor(settings) => with_runtime(&settings, || doctor::run(&settings)),
         Command::Health(arguments) => with_runtime(&arguments.settings, || health::run(&arguments)),

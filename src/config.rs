@@ -33,13 +33,15 @@ use crate::service::BatchBounds;
 mod file;
 mod mistake;
 mod models;
+mod reading;
 mod sources;
 mod toml_reader;
 
 pub use file::File;
 pub use mistake::{Mistake, Mistakes};
 pub use models::{ModelSettings, Runs};
-pub use sources::{Refused, Source, Sources, parse, read, reread};
+pub use reading::{CommandLine, Reading};
+pub use sources::{Refused, Source, Sources, parse, read};
 
 /// Photos that may be fetched at once, however few are worked on: they mostly wait.
 const MIN_FETCHES: usize = 32;
@@ -324,6 +326,17 @@ pub struct Settings {
     )]
     pub max_upload_bytes_in_flight: u64,
 
+    /// How often configuration, label maps, keys and certificates are looked at for changes; 0 means on SIGHUP only
+    #[arg(
+        long,
+        env = "SPOTTER_WATCH_FILES_MS",
+        default_value_t = 2_000,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(0..=3_600_000),
+        help_heading = "Service"
+    )]
+    pub watch_files_ms: u64,
+
     /// Certificate that clients are shown, in PEM form, with those that lead to its authority behind it; without it the
     /// service speaks plain HTTP
     #[arg(long, env = "SPOTTER_TLS_CERTIFICATE", value_name = "FILE", help_heading = "Clients")]
@@ -537,9 +550,15 @@ impl Settings {
         }
     }
 
-    /// What bounds the bodies of all requests.
-    pub fn arriving(&self) -> Arriving {
-        Arriving::new(self.max_upload_bytes_in_flight, Duration::from_millis(self.upload_pause_ms))
+    /// What bounds the bodies of all requests; shared with what was in force before where it is the same.
+    pub fn arriving(&self, old: Option<&Arriving>) -> Arriving {
+        let (bytes, pause) = (self.max_upload_bytes_in_flight, Duration::from_millis(self.upload_pause_ms));
+        old.map_or_else(|| Arriving::new(bytes, pause), |old| old.renewed(bytes, pause))
+    }
+
+    /// How often files are looked at for changes, where they are.
+    pub fn watch_files(&self) -> Option<Duration> {
+        (self.watch_files_ms > 0).then(|| Duration::from_millis(self.watch_files_ms))
     }
 
     /// How photos are fetched. As many at once as photos are worked on: each takes its way through the same places.

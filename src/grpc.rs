@@ -8,7 +8,7 @@ use axum::middleware::from_fn_with_state;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
-use crate::service::Service;
+use crate::service::{Current, Service};
 
 mod batch;
 mod deadline;
@@ -39,8 +39,8 @@ pub(crate) fn method(path: &str) -> Option<&'static str> {
 }
 
 /// The service that needs a key where keys are set, as routes to put beside those of the REST front.
-pub(crate) fn guarded_routes(service: &Arc<Service>) -> Router<Arc<Service>> {
-    let detection = detection::Detector::new(Arc::clone(service));
+pub(crate) fn guarded_routes(service: &Arc<Service>, current: &Current) -> Router<Arc<Service>> {
+    let detection = detection::Detector::new(Arc::clone(service), current.clone());
     let detection = proto::v1::detection_service_server::DetectionServiceServer::new(detection)
         .max_decoding_message_size(upload::largest(service))
         .max_encoding_message_size(usize::MAX);
@@ -48,8 +48,8 @@ pub(crate) fn guarded_routes(service: &Arc<Service>) -> Router<Arc<Service>> {
 }
 
 /// The services that are open to all: health, as probes bear no keys, and reflection, which tells what OpenAPI tells.
-pub(crate) fn open_routes(service: &Arc<Service>) -> Router<Arc<Service>> {
-    let health = HealthServer::new(health::Health::new(Arc::clone(service)));
+pub(crate) fn open_routes(service: &Arc<Service>, current: &Current) -> Router<Arc<Service>> {
+    let health = HealthServer::new(health::Health::new(current.clone()));
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)

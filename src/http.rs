@@ -10,7 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::grpc;
 use crate::http::metrics::Scraping;
-use crate::service::Service;
+use crate::service::{Current, Service};
 
 mod accept;
 mod access;
@@ -35,8 +35,10 @@ mod upload;
 pub use docs::openapi;
 pub use examples::PHOTO as EXAMPLE_PHOTO;
 
-/// All routes with the layers around them; those of the metrics where they are scraped here.
-pub fn router(service: Arc<Service>, scraping: Scraping) -> Router {
+/// All routes with the layers around them, for the service that is in force now; those of the metrics where they are scraped
+/// here.
+pub fn router(current: &Current, scraping: Scraping) -> Router {
+    let service = current.get();
     let guarded = match scraping {
         Scraping::Here => docs::guarded_routes().merge(docs::metrics_route()),
         Scraping::Elsewhere => docs::guarded_routes(),
@@ -45,11 +47,11 @@ pub fn router(service: Arc<Service>, scraping: Scraping) -> Router {
     let (open, _) = docs::open_routes().split_for_parts();
     let cors = cors::layer(&service.access.origins);
     let router = guarded
-        .merge(grpc::guarded_routes(&service))
+        .merge(grpc::guarded_routes(&service, current))
         // What is merged before this line needs a key where keys are set; what follows is open to all.
         .route_layer(from_fn_with_state(Arc::clone(&service), access::access))
         .merge(open)
-        .merge(grpc::open_routes(&service))
+        .merge(grpc::open_routes(&service, current))
         .route("/", get(page::page))
         .route("/web/{name}", get(page::asset))
         .route("/problems/{slug}", get(problem_page::page))

@@ -1,6 +1,13 @@
-//! What can be read again while the service runs: on SIGHUP each of these is, and one that cannot be used changes nothing.
+//! What can be read again while the service runs: on SIGHUP, and when its files change. Each thing is taken as a whole, and one
+//! that cannot be used changes nothing.
+//!
+//! Changes are found by looking at files (docs/adr/0011), through links: what Kubernetes mounts is exchanged by a link.
 
 use std::error::Error;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::fault::chain;
 
@@ -12,22 +19,51 @@ type Unusable = Box<dyn Error + Send + Sync>;
 pub struct Reloads(Vec<Reload>);
 
 struct Reload {
-    what: String,
+    what: &'static str,
+    files: Box<dyn Fn() -> Vec<PathBuf> + Send + Sync>,
     again: Box<dyn Fn() -> Result<(), Unusable> + Send + Sync>,
+    /// As the files were when they were looked at last.
+    seen: Mutex<Vec<Stamp>>,
+}
+
+/// Which of them to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    All,
+    /// Those whose files have changed since they were looked at last.
+    Changed,
 }
 
 impl Reloads {
-    /// Adds a thing. `again` reads it anew and puts it in the place of the old one, or fails and leaves the old one.
-    pub fn add<E>(&mut self, what: impl Into<String>, again: impl Fn() -> Result<(), E> + Send + Sync + 'static)
-    where
+    /// Adds a thing that is made of these files and folders. `again` reads it anew and puts it in the place of the old one, or
+    /// fails and leaves the old one. `seen` is how the files were before they were read: what has changed since is read again.
+    pub fn add<E>(
+        &mut self,
+        what: &'static str,
+        seen: Vec<Stamp>,
+        files: impl Fn() -> Vec<PathBuf> + Send + Sync + 'static,
+        again: impl Fn() -> Result<(), E> + Send + Sync + 'static,
+    ) where
         E: Into<Unusable>,
     {
-        self.0.push(Reload { what: what.into(), again: Box::new(move || again().map_err(Into::into)) });
+        let seen = Mutex::new(seen);
+        let again = Box::new(move || again().map_err(Into::into));
+        self.0.push(Reload { what, files: Box::new(files), again, seen });
     }
 
-    /// Reads all of them again, from files: not for an async thread. Says in the log what became of each.
-    pub fn run(&self) {
-        for Reload { what, again } in &self.0 {
+    /// Reads them again, from files: not for an async thread. Says in the log what became of each.
+    pub fn run(&self, which: Which) {
+        let mut any = false;
+        for Reload { what, files, again, seen } in &self.0 {
+            // Before they are read: what changes meanwhile is seen the next time.
+            let now = stamps(&files());
+            let before = std::mem::replace(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+            // Of some things there may be none.
+            if now.is_empty() && before.is_empty() || which == Which::Changed && before == now {
+                continue;
+            }
+            any = true;
             match again() {
                 Ok(()) => tracing::info!(what, "read again"),
                 Err(error) => {
@@ -36,8 +72,140 @@ impl Reloads {
                 }
             }
         }
-        if self.0.is_empty() {
+        if !any && which == Which::All {
             tracing::info!("nothing here can be read again: no files were given");
         }
+    }
+}
+
+/// A file, and by what it is told from the one that was there before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    path: PathBuf,
+    found: Found,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// What is in it counts, and not what comes and goes there while a mount is exchanged.
+    Folder,
+    /// Its place on the disk, its size, and when it was last written and exchanged.
+    File {
+        place: (u64, u64),
+        size: u64,
+        written: (i64, i64),
+        exchanged: (i64, i64),
+    },
+}
+
+impl Stamp {
+    /// As it is now, at the end of its links.
+    pub fn of(path: &Path) -> Self {
+        let found = match fs::metadata(path) {
+            Err(_) => Found::Nothing,
+            Ok(folder) if folder.is_dir() => Found::Folder,
+            Ok(file) => Found::File {
+                place: (file.dev(), file.ino()),
+                size: file.size(),
+                written: (file.mtime(), file.mtime_nsec()),
+                exchanged: (file.ctime(), file.ctime_nsec()),
+            },
+        };
+        Self { path: path.to_owned(), found }
+    }
+
+    /// Of which file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Of each file, and of what is in each folder and not hidden.
+pub fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
+    let mut stamps: Vec<_> = paths.iter().map(|path| Stamp::of(path)).collect();
+    let folders = paths.iter().filter(|path| path.is_dir()).filter_map(|path| fs::read_dir(path).ok());
+    let entries = folders.flatten().filter_map(Result::ok);
+    let shown = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+    stamps.extend(shown.map(|entry| Stamp::of(&entry.path())));
+    // A folder is listed in any order.
+    stamps.sort_by(|one, other| one.path.cmp(&other.path));
+    stamps
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::os::unix::fs::symlink;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Files of one thing, and how often it was read again.
+    fn watching(path: &Path) -> (Reloads, impl Fn() -> usize + use<>) {
+        let (mut reloads, read) = (Reloads::default(), Arc::new(AtomicUsize::new(0)));
+        let (path, count) = (path.to_owned(), Arc::clone(&read));
+        let again = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(())
+        };
+        let seen = stamps(std::slice::from_ref(&path));
+        reloads.add("thing", seen, move || vec![path.clone()], again);
+        (reloads, move || read.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn files_that_did_not_change_are_left_alone_unless_all_are_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("thing");
+        let (reloads, read) = watching(&path);
+        reloads.run(Which::Changed);
+        assert_eq!(read(), 0, "there is none, as before");
+        fs::write(&path, "one").expect("written");
+        reloads.run(Which::Changed);
+        reloads.run(Which::Changed);
+        assert_eq!(read(), 1);
+        reloads.run(Which::All);
+        assert_eq!(read(), 2);
+        fs::write(&path, "longer").expect("written");
+        reloads.run(Which::Changed);
+        fs::remove_file(&path).expect("removed");
+        reloads.run(Which::Changed);
+        assert_eq!(read(), 4);
+    }
+
+    /// As the kubelet does it: `..data` is another link from one moment to the next, and no file is written.
+    #[test]
+    fn a_mount_that_is_exchanged_by_its_link_has_changed() {
+        let mount = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| mount.path().join(name);
+        for moment in ["..one", "..two"] {
+            fs::create_dir(at(moment)).expect("made");
+            fs::write(at(moment).join("thing"), "same size").expect("written");
+        }
+        symlink("..one", at("..data")).expect("linked");
+        symlink("..data/thing", at("thing")).expect("linked");
+        let (file, file_read) = watching(&at("thing"));
+        let (folder, folder_read) = watching(mount.path());
+        folder.run(Which::Changed);
+        symlink("..two", at("..data_tmp")).expect("linked");
+        folder.run(Which::Changed);
+        assert_eq!(folder_read(), 0, "what is prepared beside it is nothing yet");
+        fs::rename(at("..data_tmp"), at("..data")).expect("swapped");
+        file.run(Which::Changed);
+        folder.run(Which::Changed);
+        assert_eq!((file_read(), folder_read()), (1, 1));
+    }
+
+    #[test]
+    fn a_file_in_a_folder_that_is_written_to_has_changed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("shop");
+        fs::write(&path, "one").expect("written");
+        let (reloads, read) = watching(folder.path());
+        fs::write(&path, "another").expect("written");
+        reloads.run(Which::Changed);
+        assert_eq!(read(), 1);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::access::Access;
 use crate::admission::Load;
@@ -16,7 +17,8 @@ use crate::fetch::{Allowance, Fetcher, Source};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::metrics::{Metrics, Now, Places};
 
-/// Everything that the routes need.
+/// Everything that the routes need. It does not change: where the configuration does, another takes its place
+/// ([`Current`]), and requests that have begun keep the one they began with.
 pub struct Service {
     /// The models.
     pub catalog: Catalog,
@@ -38,6 +40,27 @@ pub struct Service {
     pub background: Background,
     /// What has happened, in numbers.
     pub metrics: Arc<Metrics>,
+}
+
+/// The service that is in force, for those who outlive a request. Clones share it.
+#[derive(Clone)]
+pub struct Current(Arc<watch::Sender<Arc<Service>>>);
+
+impl Current {
+    /// This one, to begin with.
+    pub fn new(service: Service) -> Self {
+        Self(Arc::new(watch::Sender::new(Arc::new(service))))
+    }
+
+    /// As it is now.
+    pub fn get(&self) -> Arc<Service> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// Another, from now on.
+    pub fn replace(&self, service: Service) {
+        self.0.send_replace(Arc::new(service));
+    }
 }
 
 impl Service {

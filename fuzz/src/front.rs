@@ -13,6 +13,7 @@ use spotter::config::Settings;
 use spotter::detect::{Catalog, Model, Profile};
 use spotter::http::metrics::Scraping;
 use spotter::model::labels::LabelMap;
+use spotter::service::Current;
 use spotter::{app, http};
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
@@ -47,7 +48,7 @@ static FRONT: LazyLock<(Runtime, Router)> = LazyLock::new(|| {
             Profile { labels: LabelMap::coco(), max_side: settings.max_side, ..Profile::named("detector") };
         profile.defaults.max_tiles = usize::from(settings.max_tiles);
         service.catalog = Catalog::new(vec![Model::new(profile, Arc::new(AtOnce))]);
-        http::router(Arc::new(service), Scraping::Here)
+        http::router(&Current::new(service), Scraping::Here)
     });
     (runtime, router)
 });

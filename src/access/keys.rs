@@ -2,13 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use super::key_files::{self, LoadError};
 use super::key_ring::{KeyDigest, KeyName, KeyRing};
-
-/// How often the files are looked at. They are small, and a key that was given away should not hold for long.
-pub const WATCH_PERIOD: Duration = Duration::from_secs(2);
 
 /// Keys from a file or a folder.
 #[derive(Debug)]
@@ -27,6 +23,11 @@ pub enum Reloaded {
 }
 
 impl Keys {
+    /// Where they stand.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads a file of `name: key` lines, or a folder with a file a key.
     ///
     /// # Errors
@@ -57,34 +58,6 @@ impl Keys {
         }
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
         Ok(Reloaded::Changed)
-    }
-
-    /// Reads the files again and again, and says in the log what came of it: each trouble once.
-    pub async fn watch(self: Arc<Self>) {
-        let mut said = None;
-        let mut ticks = tokio::time::interval(WATCH_PERIOD);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let keys = Arc::clone(&self);
-            let Ok(outcome) = tokio::task::spawn_blocking(move || keys.reload()).await else { continue };
-            let trouble = match outcome {
-                Ok(Reloaded::Unchanged) => None,
-                Ok(Reloaded::Changed) => {
-                    let names: Vec<_> = self.ring().names().map(ToString::to_string).collect();
-                    tracing::info!(path = %self.path.display(), names = names.join(", "), "the keys were read again");
-                    None
-                }
-                Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    Some((error.to_string(), cause))
-                }
-            };
-            if let Some((error, cause)) = trouble.as_ref().filter(|_| trouble != said) {
-                tracing::warn!(error, cause, "the keys cannot be read again; those that held hold on");
-            }
-            said = trouble;
-        }
     }
 }
 

@@ -25,6 +25,7 @@ pub struct Rate {
 
 /// Counts requests, each of `K` for itself.
 pub struct Limiter<K: Hash + Eq> {
+    rate: Rate,
     quota: Quota,
     clock: DefaultClock,
     remembered: Mutex<LruCache<K, DefaultDirectRateLimiter>>,
@@ -41,7 +42,12 @@ impl<K: Hash + Eq> Limiter<K> {
         let between = Duration::try_from_secs_f64(1.0 / rate.per_second).unwrap_or(Duration::MAX);
         let between = between.clamp(Duration::from_nanos(1), Duration::from_secs(86_400));
         let quota = Quota::with_period(between).expect("it is not zero").allow_burst(rate.burst);
-        Self { quota, clock: DefaultClock::default(), remembered: Mutex::new(LruCache::new(count)) }
+        Self { rate, quota, clock: DefaultClock::default(), remembered: Mutex::new(LruCache::new(count)) }
+    }
+
+    /// What it allows each.
+    pub fn rate(&self) -> Rate {
+        self.rate
     }
 
     /// Counts one request.

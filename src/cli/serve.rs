@@ -1,25 +1,30 @@
 //! `spotter serve`.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{self, Listening, StartError};
+use crate::app::{self, Assembly, Listening, Reloading, Seen, StartError};
 use crate::cli::{Failure, open_files, print};
-use crate::config::Settings;
+use crate::config::{CommandLine, Reading};
 
-pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
+pub(super) async fn run(command_line: CommandLine, reading: Reading) -> Result<(), Failure> {
+    let settings = &reading.settings;
+    let seen = Seen::now(&reading);
+    // From the start: until somebody listens for it, it ends the process.
+    let hangup = signal(SignalKind::hangup()).map_err(StartError::Serve)?;
     app::check_exposure(settings)?;
     open_files::allow_for(settings.max_connections);
-    let service = app::build(settings)?;
+    let assembly = Assembly::new(settings)?;
+    let service = assembly.service(settings, None)?;
     let identity = app::identity(settings)?;
     let listening = Listening::bind(service, settings.bounds(), settings.listen)
         .await?
         .with_metrics_at(settings.metrics_listen)
         .await?
         .as_identity(identity.clone());
-    let model = listening.service().catalog.default_model();
+    let service = listening.service();
+    let model = service.catalog.default_model();
     let scheme = if identity.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}", reachable(listening.address()));
     print::line(format_args!(
@@ -33,23 +38,15 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
     if let Some(address) = listening.metrics_address() {
         print::line(format_args!("  metrics        http://{}/metrics", reachable(address)));
     }
-    let key = if listening.service().access.keys.is_some() { " -H \"X-API-Key: $KEY\"" } else { "" };
+    let key = if service.access.keys.is_some() { " -H \"X-API-Key: $KEY\"" } else { "" };
     print::line(format_args!("  try it         curl -s {url}/example.jpg | curl{key} -F image=@- {url}/v1/detect"));
 
-    let background = listening.service().background.clone();
-    if let Some(keys) = &listening.service().access.keys {
-        background.spawn("keys", Arc::clone(keys).watch());
-    }
-    listening.service().catalog.follow_versions(&background, settings.version_pace(), settings.request_timeout());
-    background.spawn("warm-up", app::warm_up(Arc::clone(listening.service())));
-    let reloads = Arc::new(app::reloads(settings, listening.service(), identity.as_ref()));
-    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Serve)?;
-    background.spawn("reload", async move {
-        while hangup.recv().await.is_some() {
-            let reloads = Arc::clone(&reloads);
-            tokio::task::spawn_blocking(move || reloads.run()).await.expect("nothing that is read again panics");
-        }
-    });
+    let background = service.background.clone();
+    drop(service);
+    app::look_after(listening.service(), settings);
+    let shutdown = settings.shutdown();
+    let reloading = Reloading::new(command_line, reading, seen, assembly, listening.succession(), identity.as_ref());
+    background.spawn("reload", reloading.run(hangup));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Serve)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Serve)?;
     let stop = async move {
@@ -66,7 +63,7 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
             std::process::exit(1);
         });
     };
-    Ok(listening.serve(stop, settings.shutdown()).await?)
+    Ok(listening.serve(stop, shutdown).await?)
 }
 
 /// The address to write into a URL: "every address" is reached at loopback.

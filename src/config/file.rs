@@ -14,6 +14,7 @@ use crate::config::models::{self, ModelSettings, labels_in};
 use crate::config::sources::check;
 use crate::config::toml_reader::{self, Reader, Table, did_you_mean};
 use crate::config::{CONFIG, Labels};
+use crate::reload::Stamp;
 
 /// A configuration of a few hundred models is smaller; a file beyond this is a wrong path.
 const MAX_BYTES: u64 = 1 << 20;
@@ -23,6 +24,8 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct File {
     /// Where it is.
     pub path: PathBuf,
+    /// As it was before it was read.
+    pub(super) stamp: Option<Stamp>,
     /// Settings by name.
     pub(super) values: BTreeMap<String, Given>,
     /// The models, in its order.
@@ -47,12 +50,13 @@ impl File {
             let what = format!("--config {} cannot be read: {why}.", path.display());
             Mistakes(vec![Mistake { place: None, what }])
         };
+        let stamp = Stamp::of(path);
         let metadata = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
         if metadata.len() > MAX_BYTES {
             return Err(unreadable(format!("it has {} bytes; a configuration has up to {MAX_BYTES}", metadata.len())));
         }
         let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-        Self::parse(path, &text, settings)
+        Ok(Self { stamp: Some(stamp), ..Self::parse(path, &text, settings)? })
     }
 
     /// The same of a text that was read already.
@@ -67,7 +71,11 @@ impl File {
         let values = values(&mut reader, &root, settings, folder);
         let models = models::read(&mut reader, &root, folder);
         let mistakes = reader.into_mistakes();
-        if mistakes.is_empty() { Ok(Self { path: path.to_owned(), values, models }) } else { Err(Mistakes(mistakes)) }
+        if mistakes.is_empty() {
+            Ok(Self { path: path.to_owned(), stamp: None, values, models })
+        } else {
+            Err(Mistakes(mistakes))
+        }
     }
 }
 

@@ -137,7 +137,7 @@ pub(super) fn check(argument: &Arg, values: &[String]) -> Result<(), String> {
 }
 
 /// What clap says, without its frame.
-fn said(error: &clap::Error) -> String {
+pub(super) fn said(error: &clap::Error) -> String {
     let text = error.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let text = text.split("\n\nFor more information").next().unwrap_or(text);
@@ -258,15 +258,7 @@ fn without_empty_variables(command: Command) -> Command {
     })
 }
 
-/// The file read again, for a service that is running.
-///
-/// # Errors
-/// Everything that is wrong in it; what was read before stays as it is then.
-pub fn reread(path: &Path) -> Result<File, Mistakes> {
-    File::read(path, &settings_command())
-}
-
-/// The text of a file, as [`reread`] reads it; `path` is where it stands, which relative paths in it go out from.
+/// The text of a file, as [`read`] reads it; `path` is where it stands, which relative paths in it go out from.
 ///
 /// # Errors
 /// Everything that is wrong in it.

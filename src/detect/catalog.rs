@@ -1,7 +1,7 @@
 //! The models that are served, and what is known of each of their versions.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -108,8 +108,7 @@ pub const DEFAULT_MAX_SIDE: u32 = 1024;
 pub struct Model {
     profile: Profile,
     backend: Arc<dyn Backend>,
-    labels: RwLock<LabelMap>,
-    known: Mutex<Known>,
+    known: Arc<Mutex<Known>>,
 }
 
 /// What was learned from the backend. A version never changes; what "latest" or a label stands for does, and differs from
@@ -146,8 +145,18 @@ pub struct Resolved {
 impl Model {
     /// A model at a backend.
     pub fn new(profile: Profile, backend: Arc<dyn Backend>) -> Self {
-        let labels = RwLock::new(profile.labels.clone());
-        Self { profile, backend, labels, known: Mutex::default() }
+        Self { profile, backend, known: Arc::default() }
+    }
+
+    /// The same model under another profile: what was learned of it still holds, where that does not bear on it.
+    #[must_use]
+    pub fn in_place_of(self, old: &Self) -> Self {
+        let what = |model: &Self| {
+            let Profile { remote, version, signature, mapping, .. } = &model.profile;
+            (remote.clone(), version.clone(), signature.clone(), mapping.clone())
+        };
+        let is_same = Arc::ptr_eq(&self.backend, &old.backend) && what(&self) == what(old);
+        if is_same { Self { known: Arc::clone(&old.known), ..self } } else { self }
     }
 
     /// What clients call it.
@@ -157,15 +166,10 @@ impl Model {
 
     /// What its classes are called.
     pub fn labels(&self) -> LabelMap {
-        self.labels.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.profile.labels.clone()
     }
 
-    /// Calls its classes otherwise from now on.
-    pub fn relabel(&self, labels: LabelMap) {
-        *self.labels.write().unwrap_or_else(PoisonError::into_inner) = labels;
-    }
-
-    /// What was said of it at the start.
+    /// What is said of it.
     pub fn profile(&self) -> &Profile {
         &self.profile
     }

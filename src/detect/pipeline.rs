@@ -210,9 +210,16 @@ impl Pipeline {
         match asked.verdict(&attempt.outcome).await? {
             Verdict::Stands(answered) => asked.resolved = answered,
             Verdict::Anew(current) => {
-                asked.choice = VersionChoice::Number(current.version);
+                let named = std::mem::replace(&mut asked.choice, VersionChoice::Number(current.version));
                 asked.resolved = current;
                 attempt = self.attempt(&asked).await?;
+                // Hosts that take a new version one after the other may have lost this one meanwhile.
+                let is_gone = attempt.outcome.as_ref().is_err_and(|fault| fault.code() == Code::UnknownVersion);
+                if is_gone && !matches!(named, VersionChoice::Number(_)) {
+                    asked.resolved = model.look_up(&named, call).await?;
+                    asked.choice = VersionChoice::Number(asked.resolved.version);
+                    attempt = self.attempt(&asked).await?;
+                }
                 asked.check_version(&attempt.outcome)?;
             }
         }

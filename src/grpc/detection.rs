@@ -15,17 +15,23 @@ use crate::backend::Call;
 use crate::detect::{Job, Keep, Model, Param, Wanted};
 use crate::fault::Fault;
 use crate::fetch::Allowance;
-use crate::service::Service;
+use crate::service::{Current, Service};
 
 /// What answers the calls; clones share it.
 #[derive(Clone)]
 pub(super) struct Detector {
     service: Arc<Service>,
+    current: Current,
 }
 
 impl Detector {
-    pub(super) fn new(service: Arc<Service>) -> Self {
-        Self { service }
+    pub(super) fn new(service: Arc<Service>, current: Current) -> Self {
+        Self { service, current }
+    }
+
+    /// With the service that is in force now, for calls that go on for longer than a request does.
+    pub(super) fn renewed(self) -> Self {
+        Self { service: self.current.get(), ..self }
     }
 
     pub(super) fn service(&self) -> &Service {

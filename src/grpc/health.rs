@@ -1,7 +1,6 @@
 //! `grpc.health.v1.Health`: what /readyz says, for probes that speak gRPC.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -15,7 +14,7 @@ use crate::backend::Call;
 use crate::deadline::Deadline;
 use crate::lifecycle::Phase;
 use crate::request_id::RequestId;
-use crate::service::Service;
+use crate::service::Current;
 
 /// How often a watched status is looked at.
 const PACE: Duration = Duration::from_secs(1);
@@ -24,12 +23,12 @@ const PATIENCE: Duration = Duration::from_millis(900);
 
 #[derive(Clone)]
 pub(super) struct Health {
-    service: Arc<Service>,
+    current: Current,
 }
 
 impl Health {
-    pub(super) fn new(service: Arc<Service>) -> Self {
-        Self { service }
+    pub(super) fn new(current: Current) -> Self {
+        Self { current }
     }
 
     /// Ready means that a photo would be answered, for the whole server ("") as for the one service it is about.
@@ -37,11 +36,12 @@ impl Health {
         if !["", SERVICE_NAME].contains(&name) {
             return None;
         }
-        if self.service.lifecycle.phase() >= Phase::Draining {
+        let service = self.current.get();
+        if service.lifecycle.phase() >= Phase::Draining {
             return Some(ServingStatus::NotServing);
         }
         let call = Call::new(Deadline::after(PATIENCE), RequestId::generate());
-        let ready = self.service.catalog.default_model().ready(&call, self.service.request_timeout).await;
+        let ready = service.catalog.default_model().ready(&call, service.request_timeout).await;
         Some(if ready.is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing })
     }
 }

@@ -104,7 +104,7 @@ impl Newest {
 }
 
 async fn look(
-    detector: Detector,
+    mut detector: Detector,
     mut frames: Frames,
     Opened { request_id, caller }: Opened,
     answers: mpsc::Sender<Result<v1::StreamDetectResponse, Status>>,
@@ -134,6 +134,7 @@ async fn look(
             }
             continue;
         };
+        detector = detector.renewed();
         let (passed_over, settings) = (std::mem::take(&mut newest.passed_over), newest.settings.clone());
         // Each frame counts as a request; those that are passed over do not.
         let admitted = match detector.service().access.admit(&caller) {

@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use crate::fault::Fault;
-use crate::service::Service;
+use crate::service::{Current, Service};
 use crate::telemetry::metrics::MEDIA_TYPE;
 
 /// Where the metrics are scraped.
@@ -39,13 +39,18 @@ pub enum Scraping {
     )),
 )]
 pub(super) async fn metrics(State(service): State<Arc<Service>>) -> Result<impl IntoResponse, Fault> {
+    scraped(service).await
+}
+
+async fn scraped(service: Arc<Service>) -> Result<impl IntoResponse, Fault> {
     let render = move || service.metrics.render(&service.now());
     let text = tokio::task::spawn_blocking(render).await.map_err(Fault::internal)?;
     Ok(([(CONTENT_TYPE, MEDIA_TYPE)], text))
 }
 
 /// The metrics alone, for an address of their own: no keys and no rates.
-pub fn router(service: Arc<Service>) -> Router {
+pub fn router(current: Current) -> Router {
+    let metrics = |State(current): State<Current>| scraped(current.get());
     let nothing = || async { (StatusCode::NOT_FOUND, "There is nothing here but GET /metrics.\n") };
-    Router::new().route("/metrics", get(metrics)).fallback(nothing).with_state(service)
+    Router::new().route("/metrics", get(metrics)).fallback(nothing).with_state(current)
 }

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,12 +23,14 @@ mod connections;
 mod exchange;
 mod pulse;
 mod refusal;
+mod routes;
 mod tls;
 mod wire;
 
 use connection::Connection;
 use connections::Connections;
 pub(in crate::http) use exchange::BodyLeft;
+pub use routes::Routes;
 pub use tls::{Identity, TlsError};
 
 /// Rest after a connection could not be taken for want of file descriptors or memory: without one the loop would spin.
@@ -63,7 +64,7 @@ pub struct Bounds {
 /// Everything that a connection needs to know.
 struct Shared {
     bounds: Bounds,
-    router: Router,
+    routes: Routes,
     lifecycle: Lifecycle,
     tls: Option<TlsAcceptor>,
     metrics: Arc<Metrics>,
@@ -87,7 +88,7 @@ pub struct Server {
 impl Server {
     /// Serves these routes within these bounds, over TLS where there is an identity.
     pub fn new(
-        router: Router,
+        routes: Routes,
         bounds: Bounds,
         identity: Option<&Arc<Identity>>,
         lifecycle: Lifecycle,
@@ -96,7 +97,7 @@ impl Server {
         let tls = identity.map(Identity::acceptor);
         let connections = Connections::new(bounds.connections);
         Self {
-            shared: Arc::new(Shared { bounds, router, lifecycle, tls, metrics }),
+            shared: Arc::new(Shared { bounds, routes, lifecycle, tls, metrics }),
             connections: Arc::new(connections),
         }
     }

@@ -171,6 +171,34 @@ async fn all_processes_killed_is_503_for_photos_and_probes_until_one_is_back() {
     assert!(all_answered(&load(&spotter, 2, 3).await), "the one that is back does all the work");
 }
 
+/// How long a host waits for its readmission at most is in `backend/serving/host.rs`: the longest pause between two signs of
+/// life, and the time that one may take. Here: the first sign after its return is enough, however long it was away.
+#[tokio::test]
+async fn the_first_sign_of_life_after_its_return_brings_a_host_back() {
+    let other = ScriptedServing::start(Script::answering(response_with_score(SCORES[1]))).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Dead: whoever connects is hung up on.
+    let (asked, mut signs) = tokio::sync::watch::channel(0);
+    let dead = tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            drop(connection);
+            asked.send_modify(|asked| *asked += 1);
+        }
+    });
+    let spotter = Spotter::start(&["--serving", &format!("http://{address},{}", other.url())]).await;
+    let seen = load(&spotter, 2, 3).await;
+    assert!(all_answered(&seen), "{seen:?}");
+    // By the eighth time the pause between them is the longest.
+    signs.wait_for(|asked| *asked >= 8).await.unwrap();
+    dead.abort();
+    let _ = dead.await;
+    let back = TcpListener::bind(address).await.unwrap();
+    let back = ScriptedServing::on(back, Script::answering(response_with_score(SCORES[0])));
+    until_used(&spotter, SCORES[0]).await;
+    assert_eq!(back.received(|received| received.status), 1, "one sign of life");
+}
+
 #[tokio::test]
 async fn a_single_host_in_trouble_is_a_problem_that_says_which() {
     let hosts = Hosts::start(1).await;

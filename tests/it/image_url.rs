@@ -29,7 +29,7 @@ use spotter::fetch::{Fetcher, Scheme};
 use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use spotter::grpc::proto::v1::{self, result::Outcome};
-use spotter::http::server::{Identity, Server};
+use spotter::http::server::{Identity, Routes, Server};
 use spotter::lifecycle::Lifecycle;
 use spotter::telemetry::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -111,8 +111,14 @@ impl Web {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(
-            Server::new(routes, settings(&[]).bounds(), identity, Lifecycle::new(), Arc::new(Metrics::new()))
-                .serve(listener),
+            Server::new(
+                Routes::new(routes),
+                settings(&[]).bounds(),
+                identity,
+                Lifecycle::new(),
+                Arc::new(Metrics::new()),
+            )
+            .serve(listener),
         );
         Self { address, scheme: if identity.is_some() { "https" } else { "http" }, asked }
     }

@@ -57,13 +57,13 @@ async fn labels_are_read_again_on_sighup_and_bad_ones_change_nothing() {
 
     std::fs::write(&path, "lynx\nwolf\n").unwrap();
     serving.signal("HUP");
-    let line = log.find(|line| line["what"] == "label map").unwrap();
+    let line = log.find(|line| line["what"] == "configuration").unwrap();
     assert_eq!(line["message"], "read again");
     assert_eq!(labels().await, ["lynx", "wolf"]);
 
     std::fs::write(&path, [0xff, 0xfe, 0xfd]).unwrap();
     serving.signal("HUP");
-    let line = log.find(|line| line["what"] == "label map").unwrap();
+    let line = log.find(|line| line["what"] == "configuration").unwrap();
     assert_eq!(line["level"], "ERROR");
     assert!(line["cause"].as_str().unwrap().contains("labels.txt"), "{line}");
     assert_eq!(labels().await, ["lynx", "wolf"]);

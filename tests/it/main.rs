@@ -28,6 +28,7 @@ mod page;
 mod problems;
 mod readme;
 mod reliability;
+mod reloading;
 mod seeds;
 mod serving;
 mod support;

@@ -347,6 +347,27 @@ async fn a_new_version_with_another_input_gets_the_photo_in_its_own_form() {
     assert_eq!(body["model"]["version"], "4");
 }
 
+/// Between the answer to "which signature" and the photo in its form, the version may be gone.
+#[tokio::test]
+async fn a_version_that_is_gone_before_the_photo_is_in_its_form_is_noticed_by_no_client() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let spotter = behind(&serving, &[]).await;
+    spotter.detect("/v1/detect", photo("chelsea.png")).await;
+    serving.change(|script| {
+        let strings = Script::detector("image_bytes", DataType::DtString, &[-1]);
+        *script = Script { version: 4, successor: Some(5), ..strings };
+        script.predict = Arc::new(|request| match request.inputs.get("image_bytes") {
+            Some(_) => Ok(cat_and_dog()),
+            None => Err(Status::invalid_argument("Signature input alias: image_bytes not found in request")),
+        });
+    });
+    let body = spotter.detect("/v1/detect", photo("chelsea.png")).await;
+    assert_eq!(body["model"]["version"], "5");
+    // Who asks for a version by its number is told that it is gone.
+    let gone = spotter.post("/v1/detect?version=4").body(photo("chelsea.png"));
+    problem(gone, 404, "UNKNOWN_VERSION").await;
+}
+
 #[tokio::test]
 async fn the_signature_is_asked_for_once() {
     let serving = ScriptedServing::start(Script::image_tensor()).await;

@@ -41,7 +41,7 @@ impl Files {
     }
 }
 
-async fn connect(address: &str, trusted: &CertificateDer<'static>, alpn: &[&str]) -> TlsStream<TcpStream> {
+pub async fn connect(address: &str, trusted: &CertificateDer<'static>, alpn: &[&str]) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

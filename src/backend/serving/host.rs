@@ -21,12 +21,15 @@ use crate::telemetry::metrics::HostSeries;
 
 /// Failures in a row that put a host out. One that has just come back has one left.
 const MAX_FAILURES: u32 = 3;
-/// Between signs of life that are asked for: doubled each time up to the longest, which together with the time that one may
-/// take keeps a host's return below two seconds.
+/// How long after its return a host is out of rotation at most, as docs/RELIABILITY.md promises.
+const RETURN: Duration = Duration::from_secs(2);
+/// Between signs of life that are asked for: doubled each time up to the longest.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How long a sign of life may take.
 const SIGN_PATIENCE: Duration = Duration::from_secs(1);
+/// At worst a host returns while a question is lost that was put before; the next one comes after the longest pause.
+const _: () = assert!(SIGN_PATIENCE.as_millis() + LONGEST_PAUSE.as_millis() < RETURN.as_millis());
 
 /// A model server.
 #[derive(Debug)]
@@ -196,7 +199,7 @@ async fn ask_for_signs(host: Weak<Host>, mut pause: Duration) {
                 host.disturbances.send_replace(());
                 // Proof is an answered call: until then one failure is enough, and the next pause is longer.
                 health.failures = MAX_FAILURES - 1;
-                health.pause = (health.pause * 2).min(LONGEST_PAUSE);
+                health.pause = longer(health.pause);
             }
             return;
         }
@@ -207,8 +210,13 @@ async fn ask_for_signs(host: Weak<Host>, mut pause: Duration) {
         }
         drop(health);
         host.put_out("it gives no sign of life", Duration::ZERO);
-        pause = if pause.is_zero() { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        pause = longer(pause);
     }
+}
+
+/// The pause after this one.
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
 /// A call at a host; it counts as in flight until this is dropped.
@@ -259,5 +267,18 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.host.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.ended(ABANDONED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_long_a_host_is_away_it_is_asked_within_the_longest_pause() {
+        let pauses: Vec<_> =
+            std::iter::successors(Some(longer(Duration::ZERO)), |pause| Some(longer(*pause))).take(1_000).collect();
+        assert_eq!(pauses[0], SHORTEST_PAUSE);
+        assert!(pauses.is_sorted() && pauses.iter().all(|pause| *pause <= LONGEST_PAUSE));
     }
 }

@@ -46,6 +46,28 @@ pub struct Settings {
     pub resolver: Arc<dyn Resolve>,
 }
 
+/// Whether a pool of the one is one of the other. Who resolves names is no part of it.
+impl PartialEq for Settings {
+    fn eq(&self, other: &Self) -> bool {
+        let key = |settings: &Self| {
+            let Self {
+                addresses,
+                channels,
+                connect_timeout,
+                resolve_interval,
+                silence,
+                max_request_bytes,
+                max_answer_bytes,
+                tls,
+                resolver: _,
+            } = settings.clone();
+            let times = (connect_timeout, resolve_interval, silence);
+            (addresses, channels, times, max_request_bytes, max_answer_bytes, tls)
+        };
+        key(self) == key(other)
+    }
+}
+
 impl Settings {
     /// The system's resolver.
     pub fn system_resolver() -> Arc<dyn Resolve> {

@@ -6,12 +6,20 @@ use std::path::{Path, PathBuf};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 /// The files, in PEM.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
     /// The authorities that a server's certificate may come from; without it, those that the system trusts.
     pub authorities: Option<PathBuf>,
     /// The certificate and the private key that this client shows.
     pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl Files {
+    /// All of them.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let identity = self.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
+        self.authorities.iter().chain(identity).cloned().collect()
+    }
 }
 
 /// Why the files cannot be used. Says nothing of what is in them.

@@ -28,7 +28,7 @@ pub(super) async fn answer(
     let version = request.version();
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
-    let mut response = shared.router.clone().oneshot(request).await?;
+    let mut response = shared.routes.current().oneshot(request).await?;
     if response.extensions().get::<BodyLeft>().is_some() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         pulse.leaves_body();

@@ -1,7 +1,7 @@
 //! A model server that speaks TensorFlow Serving's API over real gRPC and says what a test wants. For faults and
 //! speed: what TensorFlow itself answers is tested end to end, against its runtime (tests/e2e).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -41,6 +41,8 @@ pub struct Script {
     pub kept: Vec<i64>,
     /// A version whose Predicts wait until they are released, one by one.
     pub cold: Option<i64>,
+    /// The version that takes its place as soon as somebody has asked for its signature.
+    pub successor: Option<i64>,
     /// What loading the version failed with.
     pub load_error: Option<String>,
     /// `version_label` to version.
@@ -65,6 +67,8 @@ pub struct Received {
     pub status: usize,
     /// Predicts that were dropped before they were answered: cancelled by the caller.
     pub cancelled: usize,
+    /// The other ends of the connections that Predicts came by.
+    pub peers: HashSet<SocketAddr>,
 }
 
 /// The server.
@@ -206,6 +210,7 @@ fn answered(version: i64) -> ModelSpec {
 #[tonic::async_trait]
 impl PredictionService for Inner {
     async fn predict(&self, request: Request<PredictRequest>) -> Result<Response<PredictResponse>, Status> {
+        self.received.lock().unwrap().peers.extend(request.remote_addr());
         let (metadata, _, message) = request.into_parts();
         self.received.lock().unwrap().predicts.push((metadata, message.clone()));
         let (script, version) = self.read(message.model_spec.as_ref())?;
@@ -228,6 +233,10 @@ impl PredictionService for Inner {
         self.received.lock().unwrap().metadata += 1;
         let (script, version) = self.read(message.model_spec.as_ref())?;
         assert_eq!(message.metadata_field, ["signature_def"]);
+        {
+            let mut script = self.script.lock().unwrap();
+            script.version = script.successor.take().unwrap_or(script.version);
+        }
         let init = SignatureDef::default();
         let map = SignatureDefMap {
             signature_def: HashMap::from([
@@ -298,6 +307,7 @@ impl Script {
             state: State::Available,
             kept: Vec::new(),
             cold: None,
+            successor: None,
             load_error: None,
             labels: HashMap::new(),
             signature,

@@ -1,33 +1,28 @@
 //! The service on a free port of loopback, stopped when the test ends.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clap::Parser;
+use clap::{Args, Command};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use spotter::access::Access;
 use spotter::app::{self, Listening};
-use spotter::config::{self, Settings};
+use spotter::config::{CommandLine, Settings};
 use spotter::http::server::Bounds;
 use spotter::service::Service;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Settings as the command line gives them.
-#[derive(Parser)]
-struct CommandLine {
-    #[command(flatten)]
-    settings: Settings,
-}
-
-/// The settings that these flags make.
+/// The settings that these flags of `spotter serve` make.
 pub fn settings(flags: &[&str]) -> Settings {
-    let line = std::iter::once(&"spotter").chain(flags);
-    CommandLine::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).settings
+    let command = Command::new("spotter").subcommand(Settings::augment_args(Command::new("serve")));
+    let line = ["spotter", "serve"].iter().chain(flags).map(OsString::from).collect();
+    CommandLine::new(command, line).read().unwrap_or_else(|mistakes| panic!("{mistakes}")).settings
 }
 
 /// A running service and a client for it.
@@ -65,8 +60,7 @@ impl Spotter {
 
     /// With the models of a configuration file.
     pub async fn configured(file: &std::path::Path) -> Self {
-        let mut settings = CommandLine::try_parse_from(["spotter"]).unwrap_or_else(|error| panic!("{error}")).settings;
-        settings.declared = config::reread(file).unwrap_or_else(|mistakes| panic!("{mistakes}")).models;
+        let settings = settings(&["--config", file.to_str().unwrap()]);
         Self::run(app::build(&settings).unwrap()).await
     }
 
@@ -83,7 +77,7 @@ impl Spotter {
         let metrics = listening.metrics_address();
         let shutdown = settings.shutdown();
         let address = listening.address();
-        let service = Arc::clone(listening.service());
+        let service = listening.service();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             let stop = async {
