@@ -42,7 +42,8 @@ pub(crate) fn all() -> Vec<Step> {
     let photo = Encoded::inspect(photo(), &LIMITS).expect("a photo");
     let bytes = photo.untouched().expect("an upright JPEG").clone();
     let embedded = Embedded::nanodet_g(&Engine::Rten, Workers::new(1)).expect("the built-in detector");
-    let call = Call::new(Deadline::after(Duration::from_secs(60)), RequestId::generate());
+    // Under callgrind an inference takes a minute.
+    let call = Call::new(Deadline::after(Duration::from_secs(3600)), RequestId::generate());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let target = Target { model: embedded.name().to_owned(), version: VersionChoice::Latest };
     let (_, signature) = runtime.block_on(embedded.signature(&target, None, &call)).expect("a signature");
