@@ -29,6 +29,7 @@ use crate::http;
 use crate::http::metrics::Scraping;
 use crate::http::server::{Bounds, Identity, Routes, Server, TlsError};
 use crate::lifecycle::{Lifecycle, Phase, Shutdown};
+use crate::model::adapter::{self, Unfit};
 use crate::model::labels::{self, LabelMap};
 use crate::model::version::VersionChoice;
 use crate::request_id::RequestId;
@@ -56,6 +57,17 @@ pub enum StartError {
         /// Why.
         #[source]
         source: LoadError,
+    },
+    /// A model in this process loads, and no adapter understands it.
+    #[error(
+        "the model '{model}' cannot be used; docs/MODELS.md says what is understood, and how to say it of a model of another kind"
+    )]
+    Unfit {
+        /// Which model.
+        model: String,
+        /// What was found, and what would have been needed.
+        #[source]
+        source: Unfit,
     },
     /// The built-in detector cannot be loaded.
     #[error("the built-in detector cannot be loaded")]
@@ -167,6 +179,10 @@ impl Assembly {
         let mut models = Vec::new();
         for declared in settings.models() {
             let backend = backends.of(&declared.runs, settings, self)?;
+            if let Some(signature) = backend.fixed_signature() {
+                let unfit = |source| StartError::Unfit { model: declared.name.clone(), source };
+                adapter::fit(signature, &declared.mapping).map_err(unfit)?;
+            }
             let model = Model::new(profile(settings, &declared)?, backend);
             let old = old.and_then(|old| old.iter().find(|old| old.name() == model.name()));
             models.push(match old {

@@ -96,6 +96,11 @@ pub trait Backend: Send + Sync + 'static {
     /// As for [`Backend::signature`], and `MODEL_DEADLINE` where it took too long.
     async fn predict(&self, predict: Predict, call: &Call) -> Result<Prediction, Fault>;
 
+    /// The only signature there is or will be, where that is known from the start: of a model in this process.
+    fn fixed_signature(&self) -> Option<&Signature> {
+        None
+    }
+
     /// Those that run the models, each by itself, where there are several or they come and go: what is warm at one need not
     /// be at another. None where there is only this process.
     fn replicas(&self) -> Vec<Arc<dyn Replica>> {

@@ -145,6 +145,7 @@ pub fn run() -> ExitCode {
             match error {
                 StartError::Labels(_)
                 | StartError::ModelFile { .. }
+                | StartError::Unfit { .. }
                 | StartError::OnnxRuntime { .. }
                 | StartError::Keys(_)
                 | StartError::ServingTls(_)

@@ -181,6 +181,10 @@ impl Backend for Embedded {
         Ok((VERSION, self.signature.clone()))
     }
 
+    fn fixed_signature(&self) -> Option<&Signature> {
+        Some(&self.signature)
+    }
+
     async fn predict(&self, predict: Predict, call: &Call) -> Result<Prediction, Fault> {
         self.check(&predict.target)?;
         let graph = Arc::clone(&self.graph);

@@ -143,6 +143,19 @@ fn a_label_map_with_a_mistake_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_model_that_nothing_can_read_is_refused_at_start_with_what_was_found_and_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spotter.toml");
+    let model = "[[models]]\nname = \"mine\"\nbackend = \"embedded\"\n[models.mapping]\nkind = \"ssd\"\n";
+    std::fs::write(&path, model).unwrap();
+    let output = run(&["--config", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+    for expected in ["the model 'mine'", "Found: ", "[1, 3, 416, 416]", "SSD of the TFLite kind needs", "docs/MODELS.md"] {
+        assert!(stderr(&output).contains(expected), "{expected}: {}", stderr(&output));
+    }
+}
+
+#[test]
 fn config_tells_each_value_and_where_it_came_from() {
     let output = spotter().args(["config", "--max-side", "640"]).env("SPOTTER_MIN_SCORE", "0.5").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
