@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::OptionFuture;
+use opentelemetry_otlp::ExporterBuildError;
 use rustls::RootCertStore;
 use tokio::net::TcpListener;
 
@@ -112,6 +113,9 @@ pub enum StartError {
     /// The certificate or its key cannot be used.
     #[error("--tls-certificate, --tls-key")]
     Tls(#[source] TlsError),
+    /// The collector of traces cannot be used.
+    #[error("--otlp-endpoint")]
+    Traces(#[source] ExporterBuildError),
     /// The server stopped with an error.
     #[error("the server failed")]
     Serve(#[source] io::Error),

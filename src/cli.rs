@@ -5,11 +5,14 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::app::StartError;
 use crate::config::{self, CommandLine, LogFormat, Reading, Refused, Settings, Sources};
 use crate::fault::chain;
+use crate::telemetry::traces::Traces;
 
 mod config_command;
 mod detect;
@@ -151,6 +154,7 @@ pub fn run() -> ExitCode {
                 | StartError::ServingTls(_)
                 | StartError::OpenToAll { .. }
                 | StartError::Fetch(_)
+                | StartError::Traces(_)
                 | StartError::Tls(_) => ExitCode::from(USAGE),
                 StartError::BuiltIn(_) | StartError::Listen { .. } | StartError::Serve(_) | StartError::Crashed(_) => {
                     ExitCode::FAILURE
@@ -183,22 +187,32 @@ fn with_runtime<F>(settings: &Settings, command: impl FnOnce() -> F) -> Result<(
 where
     F: Future<Output = Result<(), Failure>>,
 {
-    start_log(settings)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(StartError::Serve)?.block_on(command())
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Serve)?;
+    let traces = {
+        let _inside = runtime.enter();
+        let traces = settings.otlp_endpoint.as_deref().map(Traces::to).transpose().map_err(StartError::Traces)?;
+        start_log(settings, traces.as_ref())?;
+        traces
+    };
+    let outcome = runtime.block_on(command());
+    if let Some(traces) = traces {
+        traces.close();
+    }
+    outcome
 }
 
 /// The log goes to standard error; standard output belongs to the command.
-fn start_log(settings: &Settings) -> Result<(), Failure> {
+fn start_log(settings: &Settings, traces: Option<&Traces>) -> Result<(), Failure> {
     let filter = EnvFilter::builder().parse(&settings.log).map_err(|error| {
         eprintln!("spotter: --log '{}' is no filter: {error}", settings.log);
         Failure::Said
     })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match settings.log_format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let log = match settings.log_format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => log.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(log.with_filter(filter)).with(traces.map(Traces::layer)).init();
     Ok(())
 }
 

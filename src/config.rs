@@ -479,6 +479,16 @@ pub struct Settings {
     #[arg(long, env = "SPOTTER_METRICS_LISTEN", value_name = "ADDRESS", help_heading = "Monitoring")]
     pub metrics_listen: Option<SocketAddr>,
 
+    /// Collector of traces (OTLP over gRPC), such as `http://collector:4317`; without it there are none
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        value_name = "URL",
+        value_parser = collector,
+        help_heading = "Monitoring"
+    )]
+    pub otlp_endpoint: Option<String>,
+
     /// Form of the log on standard error
     #[arg(long, env = "SPOTTER_LOG_FORMAT", default_value = "text", value_name = "FORM", help_heading = "Log")]
     pub log_format: LogFormat,
@@ -708,6 +718,17 @@ fn network(text: &str) -> Result<IpNet, String> {
     network
         .map(|network| network.trunc())
         .ok_or_else(|| "write a network as 10.0.0.0/8, or a single address".to_owned())
+}
+
+/// A collector's address, for clap.
+fn collector(text: &str) -> Result<String, String> {
+    let is_url =
+        ["http://", "https://"].iter().any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+    if is_url {
+        Ok(text.to_owned())
+    } else {
+        Err("write a collector as http://host:4317 or https://host:4317".to_owned())
+    }
 }
 
 /// A score, for clap.

@@ -1,9 +1,10 @@
-//! What an operator sees of the service: [`metrics`], and of each request its [`Record`].
+//! What an operator sees of the service: [`metrics`], [`traces`], and of each request its [`Record`].
 
 pub mod metrics;
 mod photo_failed;
 mod record;
 mod stage;
+pub mod traces;
 
 pub use photo_failed::photo_failed;
 pub use record::{Record, Told};

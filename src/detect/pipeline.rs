@@ -19,8 +19,8 @@ use crate::image::{Decoded, Encoded, Format, Limits, Rgb};
 use crate::model::adapter::Extras;
 use crate::model::input::{self, Form, Input, Prepared};
 use crate::model::version::VersionChoice;
-use crate::telemetry::Stage;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{Stage, traces};
 use crate::workers::Workers;
 
 /// What every photo passes through.
@@ -200,7 +200,8 @@ impl Pipeline {
         let choice = model.version(&choice).clone();
         let resolved = model.resolve(&choice, call).await?;
         let waiting = Instant::now();
-        let admitted = self.admission.admit(model.name(), photo.photo().pixels(), call.deadline).await?;
+        let admitting = self.admission.admit(model.name(), photo.photo().pixels(), call.deadline);
+        let admitted = traces::awaited(Stage::Queue, admitting).await?;
         let queue = waiting.elapsed();
         self.passed(model, resolved.version, call, [(Stage::Queue, queue)]);
 
@@ -240,20 +241,22 @@ impl Pipeline {
         let interpret = move || {
             let begin = Instant::now();
             let lowest = options.lowest_score();
-            let seen: Vec<_> = letterboxes.into_iter().zip(predictions).collect();
-            let candidates = seen.iter().map(|(letterbox, prediction)| {
-                Ok((*letterbox, resolved.adapter.interpret(&prediction.outputs, letterbox.canvas, lowest)?))
-            });
-            let mut selected = select(candidates.collect::<Result<_, Fault>>()?, &labels, &options);
-            let masks_omitted = match (options.masks, resolved.adapter.masks) {
-                (Some(form), Some(output)) => masks::add(&mut selected, &seen, output, form)?,
-                _ => 0,
-            };
-            if let (true, Some(output)) = (options.keypoints, resolved.adapter.keypoints) {
-                keypoints::add(&mut selected, &seen, output, &labels)?;
-            }
-            let mut detections: Vec<_> = selected.into_iter().map(|selected| selected.detection).collect();
-            let took = begin.elapsed();
+            let (mut detections, masks_omitted, took) = traces::on_core(Stage::Interpret, || {
+                let seen: Vec<_> = letterboxes.into_iter().zip(predictions).collect();
+                let candidates = seen.iter().map(|(letterbox, prediction)| {
+                    Ok((*letterbox, resolved.adapter.interpret(&prediction.outputs, letterbox.canvas, lowest)?))
+                });
+                let mut selected = select(candidates.collect::<Result<_, Fault>>()?, &labels, &options);
+                let masks_omitted = match (options.masks, resolved.adapter.masks) {
+                    (Some(form), Some(output)) => masks::add(&mut selected, &seen, output, form)?,
+                    _ => 0,
+                };
+                if let (true, Some(output)) = (options.keypoints, resolved.adapter.keypoints) {
+                    keypoints::add(&mut selected, &seen, output, &labels)?;
+                }
+                let detections: Vec<_> = selected.into_iter().map(|selected| selected.detection).collect();
+                Ok((detections, masks_omitted, begin.elapsed()))
+            })?;
             let photo = pixels.map(Decoded::full);
             let crops_omitted = match (options.crops, &photo) {
                 (Some(picture), Some(photo)) => crops::cut(photo, &mut detections, picture)?,
@@ -313,7 +316,8 @@ impl Pipeline {
         let predicts = prepared
             .into_iter()
             .map(|prepared| model.predict(choice, resolved, prepared.tensor, options.extras(), call));
-        let outcome = futures::stream::iter(predicts).buffered(VIEWS_AT_ONCE).try_collect().await;
+        let predicting = futures::stream::iter(predicts).buffered(VIEWS_AT_ONCE).try_collect();
+        let outcome = traces::awaited(Stage::Infer, predicting).await;
         let infer = begin.elapsed();
         self.passed(model, resolved.version, call, [(Stage::Infer, infer)]);
         Ok(Attempt { letterboxes, pixels, decode, prepare, infer, outcome })
@@ -347,26 +351,28 @@ fn ready(photo: &Encoded, views: &[View], input: &Input, keep: Keep, max_side: u
     }
 
     let letterboxes: Vec<_> = views.iter().map(|view| input.letterbox(*view, max_side)).collect();
-    let decoded = match keep {
-        Keep::Photo => photo.decode()?,
-        Keep::Nothing => photo.decode_at_least(most(letterboxes.iter().map(Letterbox::least)))?,
-    };
+    let decoded = traces::on_core(Stage::Decode, || match keep {
+        Keep::Photo => photo.decode(),
+        Keep::Nothing => photo.decode_at_least(most(letterboxes.iter().map(Letterbox::least))),
+    })?;
     let decode = begin.elapsed();
 
     let begin = Instant::now();
-    let (last, others) = letterboxes.split_last().expect("the whole photo or a region is looked at");
-    let prepared = others.iter().map(|letterbox| input.prepare(Cow::Borrowed(&decoded), *letterbox));
-    let mut prepared = prepared.collect::<Result<Vec<_>, Fault>>()?;
-    let pixels = match keep {
-        Keep::Photo => {
-            prepared.push(input.prepare(Cow::Borrowed(&decoded), *last)?);
-            decoded.into_photo()
-        }
-        Keep::Nothing => {
-            prepared.push(input.prepare(Cow::Owned(decoded), *last)?);
-            None
-        }
-    };
+    let (prepared, pixels) = traces::on_core(Stage::Prepare, move || {
+        let (last, others) = letterboxes.split_last().expect("the whole photo or a region is looked at");
+        let prepared = others.iter().map(|letterbox| input.prepare(Cow::Borrowed(&decoded), *letterbox));
+        let mut prepared = prepared.collect::<Result<Vec<_>, Fault>>()?;
+        Ok(match keep {
+            Keep::Photo => {
+                prepared.push(input.prepare(Cow::Borrowed(&decoded), *last)?);
+                (prepared, decoded.into_photo())
+            }
+            Keep::Nothing => {
+                prepared.push(input.prepare(Cow::Owned(decoded), *last)?);
+                (prepared, None)
+            }
+        })
+    })?;
     Ok(Ready { prepared, pixels, decode, prepare: begin.elapsed() })
 }
 

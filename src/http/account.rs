@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::Method;
+use axum::http::{HeaderMap, HeaderName, Method};
 use axum::response::Response;
+use opentelemetry::propagation::Extractor;
+use tracing::Span;
 
 use crate::access::key_ring::KeyName;
 use crate::fault::Fault;
 use crate::grpc;
 use crate::request_id::RequestId;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::{Record, Stage};
+use crate::telemetry::{Record, Stage, traces};
 
 /// What a request is counted as whose client left before it was answered, as nginx numbers it. No problem of ours: nobody
 /// reads it.
@@ -27,6 +29,7 @@ pub(super) struct Account {
     request_id: RequestId,
     record: Arc<Record>,
     begin: Instant,
+    span: Span,
     is_closed: bool,
 }
 
@@ -55,6 +58,19 @@ impl Route {
     }
 }
 
+/// Where the caller's own span is named.
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(HeaderName::as_str).collect()
+    }
+}
+
 /// How a request ended.
 struct End<'a> {
     status: u16,
@@ -71,15 +87,24 @@ impl Account {
         request_id: &RequestId,
         record: &Arc<Record>,
     ) -> Self {
+        let (method, route) = (request.method().clone(), Route::of(request));
+        let name = || format!("{method} {}", route.as_str());
+        let span = traces::request(name, request_id.as_str(), &Headers(request.headers()));
         Self {
             metrics: Arc::clone(metrics),
-            method: request.method().clone(),
-            route: Route::of(request),
+            method,
+            route,
             request_id: request_id.clone(),
             record: Arc::clone(record),
             begin: Instant::now(),
+            span,
             is_closed: false,
         }
+    }
+
+    /// Of the request, for the collector of traces.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
     }
 
     /// Since the head of the request was there.
@@ -101,6 +126,8 @@ impl Account {
         let End { status, code, fault, key } = *end;
         let (route, took) = (self.route.as_str(), self.elapsed());
         self.metrics.requests.answered(route, status, code, took);
+        traces::answered(&self.span, status, code);
+        let trace_id = traces::trace_id(&self.span);
 
         let told = self.record.told();
         let model = told.model.as_ref().map(|(model, _)| model.as_str());
@@ -120,6 +147,7 @@ impl Account {
             ($level:ident, $message:literal) => {
                 tracing::$level!(
                     request_id,
+                    trace_id,
                     method,
                     route,
                     status,

@@ -38,7 +38,7 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
 
     let span = tracing::info_span!("request", %request_id);
     let mut response = match asked {
-        Ok(_) => next.run(request).instrument(span).await,
+        Ok(_) => next.run(request).instrument(account.span()).instrument(span).await,
         Err(fault) => fault.into_response(),
     };
 

@@ -150,7 +150,9 @@ fn a_model_that_nothing_can_read_is_refused_at_start_with_what_was_found_and_nee
     std::fs::write(&path, model).unwrap();
     let output = run(&["--config", path.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
-    for expected in ["the model 'mine'", "Found: ", "[1, 3, 416, 416]", "SSD of the TFLite kind needs", "docs/MODELS.md"] {
+    for expected in
+        ["the model 'mine'", "Found: ", "[1, 3, 416, 416]", "SSD of the TFLite kind needs", "docs/MODELS.md"]
+    {
         assert!(stderr(&output).contains(expected), "{expected}: {}", stderr(&output));
     }
 }

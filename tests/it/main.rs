@@ -33,6 +33,7 @@ mod seeds;
 mod serving;
 mod support;
 mod tls;
+mod traces;
 mod uploads;
 mod versions;
 mod views;

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub mod collector;
 pub mod photos;
 pub mod proxy;
 pub mod scripted_serving;

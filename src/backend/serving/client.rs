@@ -6,10 +6,11 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use opentelemetry::propagation::Injector;
 use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at};
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -27,9 +28,21 @@ use crate::fault::{Code, Fault};
 use crate::model::signature::Signature;
 use crate::model::version::{VersionChoice, VersionStatus};
 use crate::telemetry::metrics::Hosts;
+use crate::telemetry::traces;
 
 /// What a call is counted as that was given up for the sake of a host that answers.
 const SILENT: &str = "silent";
+
+/// Where the model server is told which span is its parent.
+struct Metadata<'a>(&'a mut MetadataMap);
+
+impl Injector for Metadata<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if let (Ok(key), Ok(value)) = (MetadataKey::from_bytes(key.as_bytes()), MetadataValue::try_from(value)) {
+            self.0.insert(key, value);
+        }
+    }
+}
 
 /// A set of TensorFlow Serving hosts that serve the same models.
 #[derive(Debug)]
@@ -91,6 +104,7 @@ impl Serving {
                 return Err(status::deadline_passed(target));
             }
             lease.begins();
+            let span = traces::call(lease.host().place());
             let asking = async {
                 let standing = match naming {
                     Naming::Standing => lease.host().standings().version(target).await,
@@ -101,15 +115,19 @@ impl Serving {
                 request.set_timeout(call.deadline.left());
                 let id = MetadataValue::try_from(call.request_id.as_str()).expect("a request id is visible ASCII");
                 request.metadata_mut().insert("x-request-id", id);
+                traces::inject(&span, &mut Metadata(request.metadata_mut()));
                 (standing, send(lease.channel(), request).await)
             };
             let answer = call.deadline.bound(self.wait(&route, &lease, asking)).await;
-            lease.ended(match &answer {
+            let outcome = match &answer {
                 Ok(Some((_, Ok(_)))) => status::outcome(tonic::Code::Ok),
                 Ok(Some((_, Err(refusal)))) => status::outcome(refusal.code()),
                 Ok(None) => SILENT,
                 Err(_) => status::outcome(tonic::Code::DeadlineExceeded),
-            });
+            };
+            lease.ended(outcome);
+            traces::called(&span, outcome);
+            drop(span);
             let (fault, blame) = match answer.map_err(|_| status::deadline_passed(target))? {
                 Some((_, Ok(answer))) => {
                     lease.host().worked();
