@@ -4,7 +4,6 @@ but the port."""
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 import subprocess
 import sys
@@ -16,23 +15,15 @@ import pytest
 
 from support import photos
 from support.gateway import Gateway
+from support.stubs import made
 
-PROTO = Path(__file__).resolve().parents[2] / "proto"
 GRPCURL = Path(sys.executable).parent / "grpcurl"
 
 
 @pytest.fixture(scope="module")
-def stubs(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModuleType, ModuleType]:
-    """Messages and stubs, made from the project's own file as a user of the service would make them."""
-    out = tmp_path_factory.mktemp("stubs")
-    arguments = [f"-I{PROTO}", f"--python_out={out}", f"--grpc_python_out={out}", "spotter/v1/detection.proto"]
-    # In a process of its own: beside TensorFlow, which other tests load, protoc's own protobuf crashes.
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *arguments], check=True)
-    sys.path.insert(0, str(out))
-    try:
-        return tuple(importlib.import_module(f"spotter.v1.detection_pb2{end}") for end in ("", "_grpc"))
-    finally:
-        sys.path.remove(str(out))
+def stubs() -> tuple[ModuleType, ModuleType]:
+    """Messages and stubs."""
+    return made()
 
 
 def target(gateway: Gateway) -> str:

@@ -5,25 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
-import importlib
 import io
 import json
 import random
-import sys
-import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import grpc
 import grpc.aio
-import grpc_tools
-from grpc_tools import protoc
 from PIL import Image
 
+from support import stubs
 from support.photos import PHOTOS
 
 from . import http1, http2
@@ -63,17 +57,6 @@ def photos() -> list[Photo]:
     return made
 
 
-def stubs() -> tuple[ModuleType, ModuleType]:
-    """Messages and stubs of the typed front."""
-    out = tempfile.mkdtemp(prefix="stubs-")
-    proto = Path(__file__).resolve().parents[3] / "proto"
-    well_known = Path(grpc_tools.__file__).parent / "_proto"
-    arguments = [f"-I{proto}", f"-I{well_known}", f"--python_out={out}", f"--grpc_python_out={out}"]
-    assert protoc.main(["protoc", *arguments, "spotter/v1/detection.proto"]) == 0
-    sys.path.insert(0, out)
-    return importlib.import_module("spotter.v1.detection_pb2"), importlib.import_module("spotter.v1.detection_pb2_grpc")
-
-
 def form(parts: list[tuple[str, bytes]]) -> tuple[dict[str, str], bytes]:
     body = b"".join(
         f'--b\r\ncontent-disposition: form-data; name="{name}"; filename="f"\r\n\r\n'.encode() + content + b"\r\n"
@@ -91,7 +74,7 @@ class Traffic:
         self._port = port
         self._ledger = ledger
         self._photos = photos()
-        self._pb2, self._pb2_grpc = stubs()
+        self._pb2, self._pb2_grpc = stubs.made()
         self._random = random.Random(1)
         self._bad = self._bad_requests()
 
