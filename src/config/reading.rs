@@ -12,10 +12,11 @@ use crate::reload::{Stamp, stamps};
 
 /// Settings that are used once, when the service starts: the address, what bounds its connections, threads, the log, and how
 /// it ends. A file that changes one of them has to wait for the next start.
-const AT_START: [&str; 19] = [
+const AT_START: [&str; 20] = [
     "--config",
     "--listen",
     "--metrics-listen",
+    "--otlp-endpoint",
     "--onnx-runtime",
     "--log",
     "--log-format",
@@ -118,6 +119,7 @@ impl Reading {
             config: old.config,
             listen: old.listen,
             metrics_listen: old.metrics_listen,
+            otlp_endpoint: old.otlp_endpoint,
             onnx_runtime: old.onnx_runtime,
             log: old.log,
             log_format: old.log_format,
@@ -195,6 +197,7 @@ mod tests {
             ("--config", None),
             ("--listen", Some("127.0.0.1:1")),
             ("--metrics-listen", Some("127.0.0.1:2")),
+            ("--otlp-endpoint", Some("http://127.0.0.1:3")),
             ("--log", Some("error")),
             ("--log-format", Some("json")),
             ("--tls-certificate", Some("x")),
