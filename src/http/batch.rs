@@ -134,7 +134,7 @@ struct Seen {
 #[derive(ToSchema)]
 #[allow(
     dead_code,
-    reason = "read part by part in upload.rs; this is its documentation, to which docs.rs adds the options"
+    reason = "read part by part in upload/multipart.rs; this is its documentation, to which docs.rs adds the options"
 )]
 pub(super) struct MultipartBatch {
     /// The photos.

@@ -225,7 +225,7 @@ pub(super) struct Query {
 
 /// A form with the photo and options.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "read part by part in upload.rs; this is its documentation")]
+#[allow(dead_code, reason = "read part by part in upload/multipart.rs; this is its documentation")]
 pub(super) struct MultipartUpload {
     /// The photo.
     #[schema(value_type = Option<String>, format = Binary, content_media_type = "application/octet-stream", nullable = false)]
@@ -277,7 +277,7 @@ pub(super) struct MultipartUpload {
 
 /// The photo as base64, and options.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "read field by field in upload.rs; this is its documentation")]
+#[allow(dead_code, reason = "read field by field in upload/json.rs; this is its documentation")]
 pub(super) struct JsonUpload {
     /// The file as base64 (standard or URL-safe alphabet, padding optional), alone or as a `data:` URI.
     #[schema(nullable = false)]

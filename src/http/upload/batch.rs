@@ -7,9 +7,8 @@ use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{
-    Form, Parts, Received, Upload, empty_part, json, json_params, malformed_json, no_field, no_part, stronger_first,
-};
+use super::multipart::{Parts, empty_part, no_part};
+use super::{Form, Received, Upload, json, stronger_first};
 use crate::arriving::Arriving;
 use crate::backend::Call;
 use crate::detect::Param;
@@ -77,18 +76,21 @@ async fn parts(body: Bytes, boundary: String, bounds: BatchBounds) -> Result<Con
 
 /// The photos of `{"images": [{"image": …, …own options}, …], …common options}`.
 fn list(body: &[u8], bounds: BatchBounds) -> Result<Contents, Fault> {
-    let malformed = |error| malformed_json("The body", error);
+    let malformed = |error| json::malformed("The body", error);
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let Object { images, options } =
         ObjectSeed { max: bounds.max_photos }.deserialize(&mut deserializer).map_err(malformed)?;
     deserializer.end().map_err(malformed)?;
-    let common = json_params(options, "The body")?;
-    let List { items, count } = images.ok_or_else(|| no_field(IMAGES, "The body", &common))?;
+    let common = json::params(options, "The body")?;
+    let List { items, count } = images.ok_or_else(|| json::no_field(IMAGES, "The body", &common))?;
     if count == 0 {
         return Err(Fault::new(Code::MissingImage, "The list `images` is empty."));
     }
     bounds.check(count)?;
-    Ok(Contents { photos: items.iter().map(|item| json(item.get().as_bytes(), "The item")).collect(), common })
+    Ok(Contents {
+        photos: items.iter().map(|item| json::one_photo(item.get().as_bytes(), "The item")).collect(),
+        common,
+    })
 }
 
 /// The items are kept as they are written: one that cannot be read is its own problem.

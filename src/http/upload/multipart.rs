@@ -1,0 +1,185 @@
+//! `multipart/form-data`: the photo is a part, and each option another.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{IMAGE, IMAGE_URL, check_beside};
+use crate::detect::{NAMES, Param};
+use crate::fault::{Code, Fault};
+use crate::fetch::Source;
+
+/// Parts of a form: the photo and every option a few times over.
+const MAX_PARTS: usize = 64;
+
+/// The photo and the options of a form.
+pub(super) async fn one_photo(body: Bytes, boundary: String) -> Result<(Source, Vec<Param>), Fault> {
+    let Parts { photos, params, names } = Parts::read(body, boundary, 1).await?;
+    // Of the two fields of a page's form, the one that was left alone is sent empty.
+    let (nothing, mut photos): (Vec<_>, Vec<_>) = photos.into_iter().partition(Source::is_nothing);
+    match (photos.pop(), photos.len(), nothing.len()) {
+        (Some(_), 1.., _) | (None, _, 2..) => {
+            let detail = "The form has several parts `image` or `image_url`. This route takes one photo; …/detect/batch takes several.";
+            Err(Fault::new(Code::InvalidMultipart, detail))
+        }
+        (Some(photo), 0, _) => Ok((photo, params)),
+        (None, _, 1) => Err(empty_part()),
+        (None, _, 0) => Err(no_part(&names)),
+    }
+}
+
+pub(super) fn empty_part() -> Fault {
+    Fault::new(Code::MissingImage, "Part `image` is empty: no file was chosen.")
+}
+
+pub(super) fn no_part(names: &[String]) -> Fault {
+    let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Fault::new(Code::MissingImage, format!("The form has no part `image`. Parts found: {found}."))
+}
+
+/// A form taken apart.
+pub(super) struct Parts {
+    /// Files, of which some may be empty, and addresses, of which none is.
+    pub(super) photos: Vec<Source>,
+    pub(super) params: Vec<Param>,
+    /// Of every part, in order.
+    pub(super) names: Vec<String>,
+}
+
+impl Parts {
+    /// `photos` is how many the form is expected to hold; it may have that many parts more.
+    pub(super) async fn read(body: Bytes, boundary: String, photos: usize) -> Result<Self, Fault> {
+        let malformed = |error: multer::Error| {
+            Fault::new(Code::InvalidMultipart, format!("The multipart body cannot be read: {error}.")).caused_by(error)
+        };
+        let max_parts = MAX_PARTS + photos;
+        let stream = futures::stream::once(std::future::ready(Ok::<_, std::convert::Infallible>(body)));
+        let mut form = multer::Multipart::new(stream, boundary);
+        let (mut photos, mut params, mut names, mut beside) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        while let Some(part) = form.next_field().await.map_err(malformed)? {
+            if names.len() == max_parts {
+                return Err(Fault::new(Code::InvalidMultipart, format!("The form has more than {max_parts} parts.")));
+            }
+            let name = part.name().unwrap_or_default().to_owned();
+            let is_file = part.file_name().is_some();
+            names.push(if name.is_empty() { "(unnamed)".to_owned() } else { name.chars().take(60).collect() });
+            let content = content(part).await.map_err(malformed)?;
+            if name == IMAGE {
+                photos.push(Source::Sent(content));
+                continue;
+            }
+            beside += content.len();
+            check_beside(beside)?;
+            let text = |content: Bytes| {
+                String::from_utf8(content.to_vec()).map_err(|error| {
+                    Fault::new(Code::InvalidMultipart, format!("Part '{}' is not UTF-8 text.", names[names.len() - 1]))
+                        .caused_by(error)
+                })
+            };
+            if name == IMAGE_URL {
+                let url = text(content)?;
+                photos.extend((!url.trim().is_empty()).then_some(Source::At(url)));
+            } else if is_file && !NAMES.contains(&name.as_str()) {
+                // Not an option; its name is kept, so that it is refused by name.
+                params.push(Param::text(name, ""));
+            } else {
+                params.push(Param::text(name, text(content)?));
+            }
+        }
+        Ok(Self { photos, params, names })
+    }
+}
+
+/// All of a part. The body is in memory, so that a part nearly always comes in one piece, which is not copied.
+async fn content(mut part: multer::Field<'_>) -> Result<Bytes, multer::Error> {
+    let first = part.chunk().await?.unwrap_or_default();
+    let Some(second) = part.chunk().await? else { return Ok(first) };
+    let mut whole = BytesMut::from(first);
+    whole.extend_from_slice(&second);
+    while let Some(more) = part.chunk().await? {
+        whole.extend_from_slice(&more);
+    }
+    Ok(whole.freeze())
+}
+
+/// Whether a body of this type is a form.
+pub(super) fn is_multipart(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("multipart/form-data"))
+}
+
+/// The boundary of a form, quoted or not: some libraries send characters without quotes that would need them.
+pub(super) fn boundary(content_type: &str) -> Option<String> {
+    let parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.trim().split_once('='));
+    let (_, value) = parameters.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("boundary"))?;
+    let value = value.trim().trim_matches('"');
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(file: &[u8]) -> Source {
+        Source::Sent(Bytes::copy_from_slice(file))
+    }
+
+    #[test]
+    fn boundaries_are_read_as_libraries_write_them() {
+        for (content_type, expected) in [
+            ("multipart/form-data; boundary=abc", Some("abc")),
+            ("Multipart/Form-Data; charset=utf-8; Boundary=\"a b\"", Some("a b")),
+            ("multipart/form-data; boundary=----=_P", Some("----=_P")),
+            ("multipart/form-data", None),
+            ("multipart/form-data; boundary=", None),
+        ] {
+            assert!(is_multipart(content_type));
+            assert_eq!(boundary(content_type).as_deref(), expected, "{content_type}");
+        }
+    }
+
+    fn form(body: &str) -> Result<(Source, Vec<Param>), Fault> {
+        let body = body.replace('\n', "\r\n");
+        futures::executor::block_on(one_photo(Bytes::from(body), "b".to_owned()))
+    }
+
+    #[test]
+    fn forms_as_real_clients_send_them() {
+        let (image, params) = form(concat!(
+            "--b\nContent-Disposition: form-data; name=\"min_score\"\n\n0.5\n",
+            "--b\nContent-Disposition: form-data; name=\"image\"; filename=\"テスト.jpg\"\n\nphoto\n",
+            "--b\nContent-Disposition: form-data; name=\"classes\"\n\ncat\n--b--\n"
+        ))
+        .expect("no type on the part, a Japanese name, options around it");
+        assert_eq!(image, sent(b"photo"));
+        assert_eq!(params, [Param::text("min_score", "0.5"), Param::text("classes", "cat")]);
+
+        let bare = form("--b\nContent-Disposition: form-data; name=\"image\"\n\nphoto\n--b--\n").expect("no file name");
+        assert_eq!(bare.0, sent(b"photo"));
+
+        let (photo, params) = form(concat!(
+            "--b\nContent-Disposition: form-data; name=\"image\"; filename=\"\"\n\n\n",
+            "--b\nContent-Disposition: form-data; name=\"image_url\"\n\nhttps://a.example/b\n",
+            "--b\nContent-Disposition: form-data; name=\"classes\"\n\ncat\n--b--\n"
+        ))
+        .expect("an address, and a file input that was left alone");
+        assert_eq!(photo, Source::At("https://a.example/b".to_owned()));
+        assert_eq!(params, [Param::text("classes", "cat")]);
+    }
+
+    #[test]
+    fn forms_without_a_photo_say_what_they_had() {
+        let fault =
+            form("--b\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\n\nx\n--b--\n").expect_err("file");
+        assert_eq!(
+            (fault.code(), fault.detail()),
+            (Code::MissingImage, "The form has no part `image`. Parts found: file.")
+        );
+        let empty = form("--b\nContent-Disposition: form-data; name=\"image\"; filename=\"\"\n\n\n--b--\n");
+        assert_eq!(empty.expect_err("empty").code(), Code::MissingImage);
+        assert_eq!(
+            form("--b\nContent-Disposition: form-data; name=\"image\"\n\nx").expect_err("cut").code(),
+            Code::InvalidMultipart
+        );
+        assert_eq!(form("nonsense").expect_err("no boundary").code(), Code::InvalidMultipart);
+        let many = "--b\nContent-Disposition: form-data; name=\"classes\"\n\ncat\n".repeat(66) + "--b--\n";
+        assert_eq!(form(&many).expect_err("too many").code(), Code::InvalidMultipart);
+    }
+}
