@@ -26,6 +26,11 @@ impl Backends {
     pub(super) fn replace(&self) -> Replacement<'_> {
         Replacement { old: self, new: Vec::new() }
     }
+
+    fn known(&self, key: &Key) -> Option<Arc<dyn Backend>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|(known, _)| known == key).map(|(_, backend)| Arc::clone(backend))
+    }
 }
 
 /// A set of backends in the making.
@@ -74,12 +79,5 @@ impl Replacement<'_> {
     /// They are all there.
     pub(super) fn done(self) {
         *self.old.0.lock().unwrap_or_else(PoisonError::into_inner) = self.new;
-    }
-}
-
-impl Backends {
-    fn known(&self, key: &Key) -> Option<Arc<dyn Backend>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().find(|(known, _)| known == key).map(|(_, backend)| Arc::clone(backend))
     }
 }

@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use crate::admission::{Admission, Admitted};
 use crate::backend::{Call, Prediction};
 use crate::detect::catalog::{Model, Resolved};
-use crate::detect::options::{Options, OrientationPolicy, Wanted};
+use crate::detect::options::{Options, OrientationPolicy, Param, Wanted};
 use crate::detect::select::{Detection, select};
 use crate::detect::{crops, keypoints, masks, views};
 use crate::fault::{Code, Fault, FieldError};
@@ -167,6 +167,19 @@ enum Verdict {
 }
 
 impl Pipeline {
+    /// What a request wants, read from its options: they may be long lists, so on a core. Most requests have none, and are
+    /// spared the way there and back.
+    ///
+    /// # Errors
+    /// As [`Wanted::read`].
+    pub async fn wanted(&self, model: &Model, params: Vec<Param>, call: &Call) -> Result<Wanted, Fault> {
+        let (defaults, labels) = (model.profile().defaults, model.labels());
+        if params.is_empty() {
+            return Wanted::read(&params, defaults, &labels);
+        }
+        self.workers.run(call.deadline, move || Wanted::read(&params, defaults, &labels)).await
+    }
+
     /// Finds the objects in a photo.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use super::upload::Rooms;
 use super::{batch, message, status, stream};
 use crate::access::Caller;
 use crate::backend::Call;
-use crate::detect::{Job, Keep, Model, Param, Wanted};
+use crate::detect::{Job, Keep, Model, Param};
 use crate::fault::Fault;
 use crate::fetch::Allowance;
 use crate::service::{Current, Service};
@@ -52,9 +52,7 @@ impl Detector {
     ) -> Result<v1::DetectResponse, Fault> {
         let Service { pipeline, .. } = self.service();
         let model = self.model(choice)?;
-        let (defaults, labels) = (model.profile().defaults, model.labels());
-        let read = move || Wanted::read(&params, defaults, &labels);
-        let wanted = pipeline.workers.run(call.deadline, read).await?;
+        let wanted = pipeline.wanted(model, params, call).await?;
         let normalized = wanted.options.normalized;
         let image = image.await?;
         let answer = pipeline.detect(model, Job { image, wanted, keep: Keep::Nothing }, call).await?;

@@ -15,7 +15,7 @@ use crate::fault::Fault;
 use crate::grpc;
 use crate::request_id::RequestId;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::{Record, Stage, traces};
+use crate::telemetry::{Record, Stage, Told, traces};
 
 /// What a request is counted as whose client left before it was answered, as nginx numbers it. No problem of ours: nobody
 /// reads it.
@@ -113,23 +113,22 @@ impl Account {
     }
 
     /// The request is answered. A gRPC call that failed counts as the status that its code has over HTTP.
-    pub(super) fn close(mut self, response: &Response, fault: Option<&Fault>) {
+    pub(super) fn close(mut self, response: &Response, fault: Option<&Fault>, told: &Told) {
         self.is_closed = true;
         let code = fault.map(Fault::code).or_else(|| grpc::refused(response));
         let (status, code) = code.map_or((response.status().as_u16(), ""), |code| (code.row().status, code.name()));
         // Its name; the key itself is known nowhere but in its digest.
         let key = response.extensions().get::<KeyName>().map(KeyName::as_str);
-        self.tell(&End { status, code, fault, key });
+        self.tell(&End { status, code, fault, key }, told);
     }
 
-    fn tell(&self, end: &End<'_>) {
+    fn tell(&self, end: &End<'_>, told: &Told) {
         let End { status, code, fault, key } = *end;
         let (route, took) = (self.route.as_str(), self.elapsed());
         self.metrics.requests.answered(route, status, code, took);
         traces::answered(&self.span, status, code);
         let trace_id = traces::trace_id(&self.span);
 
-        let told = self.record.told();
         let model = told.model.as_ref().map(|(model, _)| model.as_str());
         let version = told.model.as_ref().and_then(|(_, version)| *version);
         // Of a request without photos nothing is said of photos.
@@ -190,7 +189,7 @@ impl Drop for Account {
     fn drop(&mut self) {
         if !self.is_closed {
             let (status, code) = GONE;
-            self.tell(&End { status, code, fault: None, key: None });
+            self.tell(&End { status, code, fault: None, key: None }, &self.record.told());
         }
     }
 }

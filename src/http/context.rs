@@ -52,8 +52,9 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
     fault = fault.or_else(|| failed.get());
     let id = HeaderValue::from_str(request_id.as_str()).expect("a request id is visible ASCII");
     response.headers_mut().insert(REQUEST_ID, id);
-    response.headers_mut().insert(SERVER_TIMING, server_timing::header(&record.told(), account.elapsed()));
-    account.close(&response, fault.as_deref());
+    let told = record.told();
+    response.headers_mut().insert(SERVER_TIMING, server_timing::header(&told, account.elapsed()));
+    account.close(&response, fault.as_deref(), &told);
     response
 }
 

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::backend::Call;
-use crate::detect::{self, Job, Keep, OrientationPolicy, Wanted};
+use crate::detect::{self, Job, Keep, OrientationPolicy};
 use crate::fault::Fault;
 use crate::fetch::Allowance;
 use crate::geometry::{PixelBox, Size};
@@ -103,13 +103,7 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
     let form = form?;
     let model = service.model(name)?;
     let Upload { photo, params } = upload;
-    let (defaults, labels) = (model.profile().defaults, model.labels());
-    // Options may be long lists. Most requests have none, and are spared the way to a core and back.
-    let wanted = if params.is_empty() {
-        Wanted::read(&params, defaults, &labels)?
-    } else {
-        pipeline.workers.run(call.deadline, move || Wanted::read(&params, defaults, &labels)).await?
-    };
+    let wanted = pipeline.wanted(model, params, &call).await?;
     let normalized = wanted.options.normalized;
     let keep = match form {
         Answer::Json => Keep::Nothing,

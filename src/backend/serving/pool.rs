@@ -49,22 +49,26 @@ pub struct Settings {
 /// Whether a pool of the one is one of the other. Who resolves names is no part of it.
 impl PartialEq for Settings {
     fn eq(&self, other: &Self) -> bool {
-        let key = |settings: &Self| {
-            let Self {
-                addresses,
-                channels,
-                connect_timeout,
-                resolve_interval,
-                silence,
-                max_request_bytes,
-                max_answer_bytes,
-                tls,
-                resolver: _,
-            } = settings.clone();
-            let times = (connect_timeout, resolve_interval, silence);
-            (addresses, channels, times, max_request_bytes, max_answer_bytes, tls)
-        };
-        key(self) == key(other)
+        // In full, so that a new field is thought of here.
+        let Self {
+            addresses,
+            channels,
+            connect_timeout,
+            resolve_interval,
+            silence,
+            max_request_bytes,
+            max_answer_bytes,
+            tls,
+            resolver: _,
+        } = self;
+        *addresses == other.addresses
+            && *channels == other.channels
+            && *connect_timeout == other.connect_timeout
+            && *resolve_interval == other.resolve_interval
+            && *silence == other.silence
+            && *max_request_bytes == other.max_request_bytes
+            && *max_answer_bytes == other.max_answer_bytes
+            && *tls == other.tls
     }
 }
 
