@@ -49,7 +49,8 @@ image-test: setup-e2e
 
 # After a change of the HTTP API: look at the difference before committing it.
 openapi:
-	$(CARGO) run --locked --quiet -- openapi > openapi/openapi.json
+	$(CARGO) run --locked --quiet -- openapi > openapi/openapi.json.new
+	mv openapi/openapi.json.new openapi/openapi.json
 
 # Some ten minutes: the tables of docs/PERFORMANCE.md, both sides of each in the same run.
 BENCH := target/bench

@@ -243,12 +243,21 @@ pub(super) struct MultipartUpload {
     /// Least scores of single classes, such as `person:0.6,dog:0.3`.
     #[schema(example = "", nullable = false)]
     min_scores: Option<String>,
+    /// Thins out boxes of a class that overlap by more than this, 0 to 1, after the model's own.
+    #[schema(value_type = Option<String>, example = "", nullable = false)]
+    iou: Option<f32>,
+    /// With `iou`: boxes of different classes count as well.
+    #[schema(example = false, nullable = false)]
+    class_agnostic: Option<bool>,
     /// Looks only inside this part of the photo: `x_min,y_min,x_max,y_max` in pixels.
     #[schema(example = "", nullable = false)]
     region: Option<String>,
     /// Looks at a large photo in up to this many tiles as well.
     #[schema(minimum = 0, example = 0, nullable = false)]
     tiles: Option<u32>,
+    /// `apply` sets the photo upright by its EXIF orientation; `ignore` takes the pixels, and the boxes, as stored.
+    #[schema(example = "apply", nullable = false)]
+    orientation: Option<String>,
     /// Adds each detection's part of the photo: `jpeg` or `png`.
     #[schema(example = "", nullable = false)]
     crops: Option<String>,
