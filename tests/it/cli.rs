@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 
 use serde_json::Value;
 
@@ -308,6 +309,12 @@ fn running(command: &mut Command) -> (Serving, Vec<String>) {
     (serving, banner)
 }
 
+/// Its whole log, to be had when it has ended. Read all along: a full pipe would stop the service.
+pub fn log_of(serving: &mut Serving) -> JoinHandle<String> {
+    let stderr = serving.0.stderr.take().unwrap();
+    std::thread::spawn(move || std::io::read_to_string(stderr).unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn serve_says_where_it_listens_and_stops_when_told() {
     let (mut serving, banner) = serve(&["--listen", "127.0.0.1:0", "--log-format", "json"]);
@@ -361,13 +368,7 @@ async fn keys_that_change_hold_without_a_restart_and_are_never_logged() {
     let keys = folder.path().to_str().unwrap();
     let (mut serving, banner) =
         serve(&["--listen", "0.0.0.0:0", "--api-keys", keys, "--log-format", "json", "--log", "trace"]);
-    // Read all along: a full pipe would stop the service.
-    let mut stderr = serving.0.stderr.take().unwrap();
-    let log = std::thread::spawn(move || {
-        let mut log = String::new();
-        stderr.read_to_string(&mut log).unwrap();
-        log
-    });
+    let log = log_of(&mut serving);
     let url = banner[1].split_whitespace().last().unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let ask = async |key: &str| client.get(format!("{url}/v1/models")).bearer_auth(key).send().await.unwrap().status();

@@ -1,6 +1,6 @@
 //! The one line of each request.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use spotter::grpc::proto::v1::{DetectBatchRequest, DetectRequest};
 use tonic::{Request, Status};
 
-use crate::cli::serve;
+use crate::cli::{log_of, serve};
 use crate::support::photos::photo;
 use crate::support::scripted_serving::{Script, ScriptedServing};
 
@@ -24,13 +24,7 @@ async fn each_request_has_one_line_with_what_it_met() {
     let (model_server, keys) = (serving_model.url(), keys.path().to_str().unwrap());
     let flags = ["--listen", "127.0.0.1:0", "--log-format", "json", "--log", "trace", "--api-keys", keys];
     let (mut serving, banner) = serve(&[&flags[..], &["--serving", &model_server, "--labels", "coco"]].concat());
-    // Read all along: a full pipe would stop the service.
-    let mut stderr = serving.0.stderr.take().unwrap();
-    let log = std::thread::spawn(move || {
-        let mut log = String::new();
-        stderr.read_to_string(&mut log).unwrap();
-        log
-    });
+    let log = log_of(&mut serving);
     let url = banner[1].split_whitespace().last().unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let chelsea = photo("chelsea.png");

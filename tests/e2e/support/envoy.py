@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import requests
 
+from .daemon import Daemon
 from .wait import until
 
 ENVOY = Path(sys.executable).with_name("envoy")
@@ -27,26 +25,19 @@ RETRIES = {"retry_on": "unavailable,connect-failure,refused-stream,reset", "num_
 EJECTION = {"consecutive_5xx": 3, "interval": "0.5s", "base_ejection_time": "30s", "max_ejection_percent": 50}
 
 
-class Envoy:
+class Envoy(Daemon):
     """Balances gRPC over `hosts`, one call after the other; with `cares` it retries and ejects as well."""
 
     def __init__(self, hosts: Sequence[str], *, cares: bool, logs: Path) -> None:
-        logs.mkdir(parents=True, exist_ok=True)
-        self._folder = tempfile.TemporaryDirectory(prefix="envoy-")
-        folder = Path(self._folder.name)
-        (folder / "envoy.json").write_text(json.dumps(_config(hosts, cares)))
-        admin = folder / "admin"
-        self.log = logs / f"{folder.name}.log"
-        with self.log.open("w") as log:
-            self._child = subprocess.Popen(
-                [
-                    *(ENVOY, "-c", folder / "envoy.json", "--use-dynamic-base-id", "--concurrency", "1"),
-                    *("--admin-address-path", admin, "--log-level", "warning"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        super().__init__("envoy", logs)
+        (self.folder / "envoy.json").write_text(json.dumps(_config(hosts, cares)))
+        admin = self.folder / "admin"
+        self._start(
+            [
+                *(ENVOY, "-c", self.folder / "envoy.json", "--use-dynamic-base-id", "--concurrency", "1"),
+                *("--admin-address-path", admin, "--log-level", "warning"),
+            ]
+        )
         try:
             until(lambda: admin.exists() and admin.read_text(), f"Envoy to start; see {self.log}")
             self._admin = f"http://{admin.read_text()}"
@@ -67,19 +58,6 @@ class Envoy:
         """A counter or gauge of the cluster of model servers."""
         stats = requests.get(f"{self._admin}/stats?format=json&filter=cluster.models.{name}$", timeout=5).json()
         return int(stats["stats"][0]["value"])
-
-    def stop(self) -> None:
-        self._child.terminate()
-        self._child.wait(timeout=10)
-        self._folder.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def _config(hosts: Sequence[str], cares: bool) -> dict[str, Any]:

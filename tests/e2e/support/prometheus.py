@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import requests
 import yaml
 
+from .daemon import Daemon
 from .wait import until
 
 
-class Prometheus:
+class Prometheus(Daemon):
     """Scrapes `target` (host:port) every second, under the job `spotter`, with `key` where one is given."""
 
     def __init__(self, target: str, rules: Path, *, logs: Path, key: str | None = None) -> None:
-        logs.mkdir(parents=True, exist_ok=True)
-        self._folder = tempfile.TemporaryDirectory(prefix="prometheus-")
-        folder = Path(self._folder.name)
+        super().__init__("prometheus", logs)
         scrape: dict[str, Any] = {
             "job_name": "spotter",
             "scrape_interval": "1s",
@@ -30,21 +26,16 @@ class Prometheus:
         if key:
             scrape["authorization"] = {"credentials": key}
         config = {"global": {"evaluation_interval": "1s"}, "rule_files": [str(rules)], "scrape_configs": [scrape]}
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+        (self.folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         # It does not say which port it was given for 0, so it is given one that was free a moment ago.
         with socket.create_server(("127.0.0.1", 0)) as free:
             address = f"127.0.0.1:{free.getsockname()[1]}"
-        self.log = logs / f"{folder.name}.log"
-        with self.log.open("w") as log:
-            self._child = subprocess.Popen(
-                [
-                    *("prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"),
-                    f"--web.listen-address={address}",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self._start(
+            [
+                *("prometheus", f"--config.file={self.folder}/prometheus.yml", f"--storage.tsdb.path={self.folder}/data"),
+                f"--web.listen-address={address}",
+            ]
+        )
         self._url = f"http://{address}"
         try:
             until(self._is_ready, f"Prometheus to start; see {self.log}")
@@ -72,20 +63,3 @@ class Prometheus:
     def labels(self, metric: str) -> set[str]:
         """The names of all labels that the metric was ever scraped with."""
         return {name for series in self.get("series", **{"match[]": metric}) for name in series}
-
-    def stop(self) -> None:
-        self._child.terminate()
-        try:
-            self._child.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        self._folder.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
