@@ -56,11 +56,13 @@ openapi:
 BENCH := target/bench
 bench: setup-bench
 	mkdir -p $(BENCH)
-	$(CARGO) build --locked --release --features turbojpeg --bin spotter --example model_server --example load --example stalls --example limit
+	$(CARGO) build --locked --release --features turbojpeg --bin spotter --example model_server --example load --example stalls --example limit --example minimal_gateway
 	cp target/release/spotter $(BENCH)/spotter-c
+	cp target/release/examples/minimal_gateway $(BENCH)/minimal_gateway-c
 	cp $(addprefix target/release/examples/,model_server load stalls limit) $(BENCH)/
-	$(CARGO) build --locked --release --bin spotter
+	$(CARGO) build --locked --release --bin spotter --example minimal_gateway
 	cp target/release/spotter $(BENCH)/spotter
+	cp target/release/examples/minimal_gateway $(BENCH)/
 	$(BENCH_VENV)/bin/python benches/bench.py
 
 BENCH_VENV ?= target/bench-venv

@@ -38,6 +38,11 @@ OWN_ADDRESS = re.compile(r"(?:^|listening +|running on )(http://127\.0\.0\.1:\d+
 PATIENT = ["--max-queue-ms", "60000", "--request-timeout-ms", "120000"]
 
 PYTHON, RUST, C = "Python design", "spotter, all Rust", "spotter, C decoder"
+# Of the same parts as spotter, without a single check.
+MINIMAL_RUST, MINIMAL_C = "minimal gateway, all Rust", "minimal gateway, C decoder"
+
+# The C decoder is what the container image has, so it runs with what the image tells glibc.
+IMAGE = dict(re.findall(r"^ENV (GLIBC_TUNABLES)=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
 
 
 def say(text: str) -> None:
@@ -128,8 +133,14 @@ class Bench:
 
     def spotter(self, kind: str, *arguments, **environment: str) -> Process:
         binary = self.binaries / ("spotter-c" if kind == C else "spotter")
+        environment = (IMAGE if kind == C else {}) | environment
         command = [binary, "serve", "--listen", "127.0.0.1:0", "--log", "warn", *PATIENT, *arguments]
         return Process(command, **environment).until_it_names_its_url()
+
+    def minimal(self, kind: str, model_server: str) -> Process:
+        binary = self.binaries / ("minimal_gateway-c" if kind == MINIMAL_C else "minimal_gateway")
+        environment = IMAGE if kind == MINIMAL_C else {}
+        return Process([binary, model_server], **environment).until_it_names_its_url()
 
     def python(self, service: str, **environment: str) -> Process:
         # The model server's address has no scheme for grpcio.
@@ -214,9 +225,13 @@ class Bench:
                 self.python("article_service", SERVING=address.removeprefix("http://")) as python,
                 self.spotter(RUST, "--serving", address) as rust,
                 self.spotter(C, "--serving", address) as c,
+                self.minimal(MINIMAL_RUST, address) as minimal_rust,
+                self.minimal(MINIMAL_C, address) as minimal_c,
             ):
-                services = {PYTHON: python, RUST: rust, C: c}
+                of_all_formats = {PYTHON: python, RUST: rust, C: c}
+                of_jpeg = of_all_formats | {MINIMAL_RUST: minimal_rust, MINIMAL_C: minimal_c}
                 for photo in names:
+                    services = of_jpeg if photo.endswith("JPEG") else of_all_formats
                     say(f"gateway: {photo}")
                     sent = {}
                     for name, service in services.items():
@@ -249,6 +264,10 @@ class Bench:
             self.goal(f"CPU per {photo}, Python design ÷ spotter", bounds, tuple(base / found[photo, kind].cpu_ms for kind in (RUST, C)))
         ratio = tuple(found["0.3 MP JPEG", kind].per_second / found["0.3 MP JPEG", PYTHON].per_second for kind in (RUST, C))
         self.goal("requests per second, 0.3 MP JPEG, spotter ÷ Python design", ("≥ 2.7", "≥ 3.3"), ratio)
+        for photo in ("12 MP JPEG", "3 MP JPEG", "0.3 MP JPEG"):
+            pairs = ((MINIMAL_RUST, RUST), (MINIMAL_C, C))
+            ratio = tuple(found[photo, minimal].cpu_ms / found[photo, kind].cpu_ms for minimal, kind in pairs)
+            self.goal(f"CPU per {photo}, minimal gateway ÷ spotter", ("≥ 1", "≥ 1"), ratio)
         bytes_1024 = self.sent_1024[PYTHON] / self.sent_1024[RUST]
         bytes_640 = self.sent_1024[PYTHON] / self.sent_640
         self.goal("bytes to the model server, 12 MP, max_side 1024", ("≥ 15", "≥ 15"), (bytes_1024, bytes_1024))

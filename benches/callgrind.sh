@@ -5,17 +5,18 @@ set -euo pipefail
 
 program=${1:?usage: callgrind.sh PROGRAM [STEP...]}
 shift
-[ $# -gt 0 ] || set -- decode/for_416 interpret/nanodet
+[ $# -gt 0 ] || set -- decode/for_416 prepare/416_nchw_f32
 
 command -v valgrind >/dev/null || {
     echo "callgrind.sh: valgrind is needed; on Debian and Ubuntu: apt-get install valgrind" >&2
     exit 1
 }
 
-# The count of a whole run, in which the step is repeated so often. One thread, because callgrind runs one at a time.
-run() {
+# One thread, because callgrind runs one at a time. Only what the step itself does is counted.
+count() {
     local report
-    report=$(RAYON_NUM_THREADS=1 valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" "$1" "$2" 2>&1) || {
+    report=$(RAYON_NUM_THREADS=1 valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \
+        --toggle-collect='*counted_by_callgrind*' "$program" "$1" 1 2>&1) || {
         printf '%s\n' "$report" >&2
         exit 1
     }
@@ -23,8 +24,5 @@ run() {
 }
 
 for step in "$@"; do
-    # Start-up falls out of the difference.
-    few=$(run "$step" 1)
-    more=$(run "$step" 5)
-    printf '%-24s %14d instructions\n' "$step" $(((more - few) / 4))
+    printf '%-24s %14d instructions\n' "$step" "$(count "$step")"
 done

@@ -6,7 +6,8 @@ mod steps;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args().sample_size(20);
-    for (name, mut step) in steps::all() {
+    for (name, make) in steps::STEPS {
+        let mut step = make();
         criterion.bench_function(name, |bencher| bencher.iter(&mut step));
     }
     criterion.final_summary();

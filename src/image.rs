@@ -24,6 +24,8 @@ mod format;
 mod magic;
 mod pixels;
 mod rgb;
+#[cfg(feature = "turbojpeg")]
+mod spare;
 #[cfg(test)]
 mod tests;
 mod upright;

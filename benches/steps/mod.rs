@@ -12,19 +12,32 @@ use spotter::backend::serving::proto::tensorflow::tensor_shape_proto::Dim;
 use spotter::backend::serving::proto::tensorflow::{DataType, TensorProto, TensorShapeProto};
 use spotter::backend::{Backend, Call, Predict, Target};
 use spotter::deadline::Deadline;
-use spotter::geometry::{Size, View};
+use spotter::geometry::{Letterbox, Size, View};
 use spotter::image::encode::{Picture, encode};
 use spotter::image::{Encoded, Limits, Rgb};
-use spotter::model::adapter;
+use spotter::model::adapter::{self, Adapter, Outputs};
+use spotter::model::input::Prepared;
 use spotter::model::version::VersionChoice;
 use spotter::request_id::RequestId;
 use spotter::workers::Workers;
+use tokio::runtime::Runtime;
 
 const PHOTO: Size = Size::new(2000, 1500);
 const LIMITS: Limits = Limits { max_bytes: 64 << 20, max_pixels: 100_000_000 };
 
-/// A step under its name.
-pub(crate) type Step = (&'static str, Box<dyn FnMut()>);
+/// A step, ready to be repeated.
+pub(crate) type Step = Box<dyn FnMut()>;
+
+/// Every step under its name, in the order of a photo's way; each is made ready by itself, because under callgrind an
+/// inference takes a minute.
+pub(crate) const STEPS: [(&str, fn() -> Step); 6] = [
+    ("inspect", inspect),
+    ("decode/whole", decode_whole),
+    ("decode/for_416", decode_for_416),
+    ("prepare/416_nchw_f32", prepare),
+    ("wire/1024_x_768_u8", wire),
+    ("interpret/nanodet", interpret),
+];
 
 /// A JPEG of 3 megapixels, with grain.
 fn photo() -> Bytes {
@@ -37,28 +50,69 @@ fn photo() -> Bytes {
     encode(&Rgb::new(PHOTO, pixels.collect()).expect("as many pixels"), Picture::Jpeg).expect("a JPEG")
 }
 
-/// Every step, in the order of a photo's way.
-pub(crate) fn all() -> Vec<Step> {
-    let photo = Encoded::inspect(photo(), &LIMITS).expect("a photo");
-    let bytes = photo.untouched().expect("an upright JPEG").clone();
-    let embedded = Embedded::nanodet_g(&Engine::Rten, Workers::new(1)).expect("the built-in detector");
-    // Under callgrind an inference takes a minute.
-    let call = Call::new(Deadline::after(Duration::from_secs(3600)), RequestId::generate());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let target = Target { model: embedded.name().to_owned(), version: VersionChoice::Latest };
-    let (_, signature) = runtime.block_on(embedded.signature(&target, None, &call)).expect("a signature");
-    let adapter = adapter::choose(&signature).expect("NanoDet");
-    let letterbox = adapter.input.letterbox(View::whole(PHOTO), 1024);
-    let reduced = photo.decode_at_least(letterbox.least()).expect("a photo");
-    let prepared = adapter.input.prepare(Cow::Borrowed(&reduced), letterbox).expect("a tensor");
-    let predict = Predict {
-        target,
-        signature: signature.name.clone(),
-        input: (adapter.input.key.clone(), prepared.tensor),
-        outputs: adapter.outputs.clone(),
-    };
-    let outputs = runtime.block_on(embedded.predict(predict, &call)).expect("outputs").outputs;
+fn encoded() -> Encoded {
+    Encoded::inspect(photo(), &LIMITS).expect("a photo")
+}
 
+/// The built-in detector, and how a photo comes to it and back.
+struct Detector {
+    embedded: Embedded,
+    signature: String,
+    adapter: Adapter,
+    letterbox: Letterbox,
+    call: Call,
+    runtime: Runtime,
+}
+
+impl Detector {
+    fn new() -> Self {
+        let embedded = Embedded::nanodet_g(&Engine::Rten, Workers::new(1)).expect("the built-in detector");
+        let call = Call::new(Deadline::after(Duration::from_secs(3600)), RequestId::generate());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let signature = runtime.block_on(embedded.signature(&target(&embedded), None, &call)).expect("a signature").1;
+        let adapter = adapter::choose(&signature).expect("NanoDet");
+        let letterbox = adapter.input.letterbox(View::whole(PHOTO), 1024);
+        Self { embedded, signature: signature.name.clone(), adapter, letterbox, call, runtime }
+    }
+
+    /// What the model makes of a prepared photo.
+    fn outputs(&self, prepared: Prepared) -> Outputs {
+        let predict = Predict {
+            target: target(&self.embedded),
+            signature: self.signature.clone(),
+            input: (self.adapter.input.key.clone(), prepared.tensor),
+            outputs: self.adapter.outputs.clone(),
+        };
+        self.runtime.block_on(self.embedded.predict(predict, &self.call)).expect("outputs").outputs
+    }
+}
+
+fn target(embedded: &Embedded) -> Target {
+    Target { model: embedded.name().to_owned(), version: VersionChoice::Latest }
+}
+
+fn inspect() -> Step {
+    let bytes = encoded().untouched().expect("an upright JPEG").clone();
+    Box::new(move || drop(black_box(Encoded::inspect(bytes.clone(), &LIMITS))))
+}
+
+fn decode_whole() -> Step {
+    let photo = encoded();
+    Box::new(move || drop(black_box(photo.decode())))
+}
+
+fn decode_for_416() -> Step {
+    let (photo, least) = (encoded(), Detector::new().letterbox.least());
+    Box::new(move || drop(black_box(photo.decode_at_least(least))))
+}
+
+fn prepare() -> Step {
+    let Detector { adapter, letterbox, .. } = Detector::new();
+    let reduced = encoded().decode_at_least(letterbox.least()).expect("a photo");
+    Box::new(move || drop(black_box(adapter.input.prepare(Cow::Borrowed(&reduced), letterbox))))
+}
+
+fn wire() -> Step {
     let dim = [1, 768, 1024, 3].map(|size| Dim { size, name: String::new() }).to_vec();
     let tensor = TensorProto {
         dtype: DataType::DtUint8.into(),
@@ -67,14 +121,14 @@ pub(crate) fn all() -> Vec<Step> {
         ..TensorProto::default()
     };
     let request = PredictRequest { inputs: [("input_tensor".to_owned(), tensor)].into(), ..PredictRequest::default() };
+    Box::new(move || drop(black_box(request.encode_to_vec())))
+}
 
-    let (whole, input) = (photo.clone(), adapter.input.clone());
-    vec![
-        ("inspect", Box::new(move || drop(black_box(Encoded::inspect(bytes.clone(), &LIMITS))))),
-        ("decode/whole", Box::new(move || drop(black_box(whole.decode())))),
-        ("decode/for_416", Box::new(move || drop(black_box(photo.decode_at_least(letterbox.least()))))),
-        ("prepare/416_nchw_f32", Box::new(move || drop(black_box(input.prepare(Cow::Borrowed(&reduced), letterbox))))),
-        ("wire/1024_x_768_u8", Box::new(move || drop(black_box(request.encode_to_vec())))),
-        ("interpret/nanodet", Box::new(move || drop(black_box(adapter.interpret(&outputs, letterbox.canvas, 0.3))))),
-    ]
+fn interpret() -> Step {
+    let detector = Detector::new();
+    let letterbox = detector.letterbox;
+    let reduced = encoded().decode_at_least(letterbox.least()).expect("a photo");
+    let prepared = detector.adapter.input.prepare(Cow::Owned(reduced), letterbox).expect("a tensor");
+    let outputs = detector.outputs(prepared);
+    Box::new(move || drop(black_box(detector.adapter.interpret(&outputs, letterbox.canvas, 0.3))))
 }

@@ -38,8 +38,8 @@ impl Rgb {
     }
 
     /// The bytes, given away.
-    pub fn into_data(self) -> Vec<u8> {
-        self.data
+    pub fn into_data(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.data)
     }
 
     /// The pixels, row by row.
@@ -50,6 +50,13 @@ impl Rgb {
     /// The pixels, row by row, to be painted on.
     pub(super) fn pixels_mut(&mut self) -> &mut [[u8; 3]] {
         self.data.as_chunks_mut().0
+    }
+}
+
+#[cfg(feature = "turbojpeg")]
+impl Drop for Rgb {
+    fn drop(&mut self) {
+        super::spare::keep(std::mem::take(&mut self.data));
     }
 }
 

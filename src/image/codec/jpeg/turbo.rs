@@ -8,6 +8,7 @@ use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat, ScalingFactor};
 
 use crate::geometry::Size;
 use crate::image::pixels::{Layout, Pixels};
+use crate::image::spare;
 
 /// The pixels at one `reduced`-th of the scale; `None` where libjpeg-turbo finds anything to complain of.
 pub(super) fn decode(bytes: &[u8], stored: Size, reduced: u32) -> Option<Pixels> {
@@ -24,7 +25,8 @@ pub(super) fn decode(bytes: &[u8], stored: Size, reduced: u32) -> Option<Pixels>
         _ => (Layout::Rgb8, PixelFormat::RGB),
     };
     let pitch = width * format.size();
-    let mut data = vec![0; pitch * height];
+    // Written in full where the decoder does not complain, and dropped where it does.
+    let mut data = spare::take(pitch * height);
     // A warning is an error here: of a file that ends early, libjpeg only warns, and fills up with grey.
     decompressor.decompress(bytes, Image { pixels: &mut data[..], width, pitch, height, format }).ok()?;
     Some(Pixels { layout, data, reduced })
