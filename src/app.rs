@@ -458,7 +458,11 @@ async fn warm_up_model(service: &Service, model: &Arc<Model>) {
             tracing::info!(model = model.name(), version = resolved.version, kind, backend, "ready");
         }
         Err(fault) => tracing::warn!(
-            model = model.name(), backend, code = fault.code().name(), detail = %fault, cause = fault.cause_chain(),
+            model = model.name(),
+            backend,
+            code = fault.code().name(),
+            detail = fault.detail(),
+            cause = fault.cause_chain(),
             "not ready yet; `spotter doctor` with the same settings says what to do"
         ),
     }

@@ -86,9 +86,15 @@ fn say(said: &mut HashMap<String, String>, place: String, trouble: Option<Fault>
     let (code, cause) = (fault.code().name(), fault.cause_chain());
     // Who cannot be asked at all is told of elsewhere.
     if fault.code() == Code::ModelUnavailable {
-        tracing::debug!(replica = place, code, detail = %fault, cause, "cannot tell which version is the latest");
+        tracing::debug!(
+            replica = place,
+            code,
+            detail = fault.detail(),
+            cause,
+            "cannot tell which version is the latest"
+        );
     } else {
-        tracing::warn!(replica = place, code, detail = %fault, cause, "a version of the model cannot be used");
+        tracing::warn!(replica = place, code, detail = fault.detail(), cause, "a version of the model cannot be used");
     }
     said.insert(place, text);
 }

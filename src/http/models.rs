@@ -54,7 +54,12 @@ pub(super) async fn describe(
     // A model whose versions are all loading or broken is described all the same: that is when one looks.
     let latest = model.look_up(model.version(&VersionChoice::Latest), &call).await;
     if let Err(fault) = &latest {
-        tracing::warn!(model = name, %fault, cause = fault.cause_chain(), "cannot describe the latest version");
+        tracing::warn!(
+            model = name,
+            detail = fault.detail(),
+            cause = fault.cause_chain(),
+            "cannot describe the latest version"
+        );
     }
     Ok(Json(ModelDescription {
         name: model.name().to_owned(),

@@ -47,7 +47,7 @@ pub(super) fn late_head(bounds: &Bounds) -> Fault {
 pub(super) async fn send(mut io: impl AsyncRead + AsyncWrite + Unpin, fault: &Fault) {
     let request_id = RequestId::generate();
     let code = fault.code();
-    tracing::info!(%request_id, status = code.row().status, code = code.name(), detail = %fault, "refused");
+    tracing::info!(%request_id, status = code.row().status, code = code.name(), detail = fault.detail(), "refused");
     let said = async {
         io.write_all(&response(fault, &request_id)).await?;
         io.shutdown().await
