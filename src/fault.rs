@@ -7,9 +7,11 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use serde_json::{Map, Value};
 
 /// What failed, as a stable name that clients may branch on.
@@ -425,6 +427,15 @@ impl Error for Fault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
     }
+}
+
+/// What the work comes to. A panic in it is a failure of this work alone, and not of what it is done beside.
+///
+/// # Errors
+/// The work's own, and `INTERNAL` for a panic.
+pub async fn unless_panicked<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    // What the work was at is given up with it.
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Err(Fault::panic(panic.as_ref())))
 }
 
 /// An error and everything behind it, each text once: `outer: inner: innermost`.
