@@ -18,8 +18,8 @@ pub use crops::{Crop, MAX_CROP_BYTES, MAX_CROP_SIDE, MAX_CROPS};
 pub use keypoints::Keypoint;
 pub use masks::{MAX_MASK_NUMBERS, MAX_MASK_PIXELS, Segmentation};
 pub use options::{
-    DEFAULT_MAX_DETECTIONS, DEFAULT_MIN_SCORE, Defaults, MAX_DETECTIONS, MaskForm, NAMES, Options, OrientationPolicy,
-    Param, Wanted,
+    DEFAULT_MAX_DETECTIONS, DEFAULT_MIN_SCORE, Defaults, MAX_DETECTIONS, MAX_PARAMS, MAX_SELECTORS, MaskForm, NAMES,
+    Options, OrientationPolicy, Param, Wanted, check_count,
 };
 pub use pipeline::{Answer, Job, Keep, Kept, Pipeline, Timings};
 pub use select::Detection;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fault::{Fault, FieldError};
+use crate::fault::{Code, Fault, FieldError};
 use crate::geometry::PixelBox;
 use crate::image::encode::Picture;
 use crate::model::adapter::Extras;
@@ -157,6 +157,23 @@ impl Default for Defaults {
     }
 }
 
+/// Options in one place of a request, its query or its body: room for as many classes as may be named, each by itself, and
+/// for all else. Their bytes bound nothing: in 64 KiB there are more than ten thousand that have next to none.
+pub const MAX_PARAMS: usize = 2 * MAX_SELECTORS;
+
+/// That there are no more options than anybody needs in `place`: `The query`.
+///
+/// # Errors
+/// `INVALID_OPTION`.
+pub fn check_count(options: usize, place: &str) -> Result<(), Fault> {
+    if options <= MAX_PARAMS {
+        return Ok(());
+    }
+    let detail =
+        format!("{place} has more than {MAX_PARAMS} options. A list, such as `classes`, may be written as one.");
+    Err(Fault::new(Code::InvalidOption, detail).with("max_options", MAX_PARAMS))
+}
+
 /// What a request wants of which version.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Wanted {
@@ -293,7 +310,7 @@ struct Reader<'a> {
 const MAX_ERRORS: usize = 20;
 
 /// More classes than anyone writes down; it bounds what comparing them costs.
-const MAX_SELECTORS: usize = 256;
+pub const MAX_SELECTORS: usize = 256;
 
 impl<'a> Reader<'a> {
     fn wrong(&mut self, field: &str, detail: String) {
