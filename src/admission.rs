@@ -135,13 +135,10 @@ impl Admission {
         let gate = self.gate(model);
         let share = permits(pixels).min(self.permits);
         let waiting = Queued::enter(&gate);
-        let (expected, held) = gate.expected_wait(waiting.ahead);
-        let left = deadline.left();
-        // Half at most, so that a hiccup on the way does not cost those who have waited longest their answer.
-        let patience = self.bounds.queue_time.min(left / 2).min(left.saturating_sub(held));
-        if waiting.ahead >= MAX_QUEUED || expected > patience {
+        let Turn { expected, patience, is_too_late } = self.turn(&gate, waiting.ahead, deadline);
+        if is_too_late {
             drop(waiting);
-            return Err(gate.full(model, "has more photos waiting than it can answer in time", expected));
+            return Err(gate.full(model, TOO_MANY, expected));
         }
         let room = async {
             let place = Arc::clone(&gate.places).acquire_owned().await;
@@ -156,6 +153,24 @@ impl Admission {
         let open = "the semaphore is never closed";
         let (place, pixels) = (place.expect(open), pixels.expect(open));
         Ok(Admitted { gate, since: Instant::now(), _place: place, _pixels: pixels })
+    }
+
+    /// That a photo which came now would be let in, for whoever has not sent it yet. It says nothing of later.
+    ///
+    /// # Errors
+    /// `OVERLOADED`, as [`Self::admit`] answers at once.
+    pub fn check(&self, model: &str, deadline: Deadline) -> Result<(), Fault> {
+        let gate = self.gate(model);
+        let Turn { expected, is_too_late, .. } = self.turn(&gate, gate.queued.load(Ordering::Relaxed), deadline);
+        if is_too_late { Err(gate.full(model, TOO_MANY, expected)) } else { Ok(()) }
+    }
+
+    fn turn(&self, gate: &Gate, ahead: usize, deadline: Deadline) -> Turn {
+        let (expected, held) = gate.expected_wait(ahead);
+        let left = deadline.left();
+        // Half at most, so that a hiccup on the way does not cost those who have waited longest their answer.
+        let patience = self.bounds.queue_time.min(left / 2).min(left.saturating_sub(held));
+        Turn { expected, patience, is_too_late: ahead >= MAX_QUEUED || expected > patience }
     }
 
     /// How busy a model is.
@@ -179,6 +194,18 @@ impl Admission {
         gates.insert(model.to_owned(), Arc::clone(&gate));
         gate
     }
+}
+
+/// What is said of a model that is full already.
+const TOO_MANY: &str = "has more photos waiting than it can answer in time";
+
+/// When a photo's turn comes.
+struct Turn {
+    /// By how long photos took lately.
+    expected: Duration,
+    /// How long it may wait.
+    patience: Duration,
+    is_too_late: bool,
 }
 
 /// Time to take what is free.
@@ -315,6 +342,9 @@ mod tests {
         until_queued(&admission, MAX_QUEUED).await;
         let fault = admission.admit("m", 1, Deadline::after(LATE)).await.expect_err("full");
         assert_eq!(fault.code(), Code::Overloaded);
+        let fault = admission.check("m", Deadline::after(LATE)).expect_err("full for who asks beforehand as well");
+        assert_eq!((fault.code(), &fault.facts()["queued"]), (Code::Overloaded, &MAX_QUEUED.into()));
+        admission.check("other", Deadline::after(LATE)).expect("another model is not");
         waiting.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
@@ -349,7 +379,9 @@ mod tests {
             admission.admit("m", 1, Deadline::after(Duration::from_secs(1))).await.expect("a free place is taken");
         let deadline = Deadline::after(Duration::from_secs(7));
         admission.admit("m", 1, deadline).await.expect_err("four seconds to wait and four to work");
+        admission.check("m", deadline).expect_err("whoever asks beforehand is told the same");
         drop(held);
+        admission.check("m", deadline).expect("free");
         admission.admit("m", 1, deadline).await.expect("free");
     }
 

@@ -14,13 +14,15 @@ use crate::fault::{Code, Fault};
 #[derive(Debug, Clone)]
 pub struct Workers {
     slots: Arc<Semaphore>,
+    /// As many again, for work that is over before it could be noticed beside that in the slots.
+    brief: Arc<Semaphore>,
     count: usize,
 }
 
 impl Workers {
     /// That many jobs at once.
     pub fn new(count: usize) -> Self {
-        Self { slots: Arc::new(Semaphore::new(count)), count }
+        Self { slots: Arc::new(Semaphore::new(count)), brief: Arc::new(Semaphore::new(count)), count }
     }
 
     /// How many jobs run at once.
@@ -37,8 +39,29 @@ impl Workers {
         T: Send + 'static,
         F: FnOnce() -> Result<T, Fault> + Send + 'static,
     {
+        Self::run_in(&self.slots, deadline, job).await
+    }
+
+    /// The same for a job of a few milliseconds that decides whether there is any other, such as reading a header: it does
+    /// not wait for those that take long.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_brief<T, F>(&self, deadline: Deadline, job: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T, Fault> + Send + 'static,
+    {
+        Self::run_in(&self.brief, deadline, job).await
+    }
+
+    async fn run_in<T, F>(slots: &Arc<Semaphore>, deadline: Deadline, job: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T, Fault> + Send + 'static,
+    {
         let late = || Fault::new(Code::DeadlineExceeded, "The request's time ran out while it waited for a free core.");
-        let slot = deadline.bound(Arc::clone(&self.slots).acquire_owned()).await.map_err(|_| late())?;
+        let slot = deadline.bound(Arc::clone(slots).acquire_owned()).await.map_err(|_| late())?;
         let slot = slot.expect("the semaphore is never closed");
         // A slot that is free at once is taken whatever the time.
         if deadline.passed() {
@@ -84,6 +107,8 @@ mod tests {
         let late =
             workers.run(Deadline::after(Duration::from_millis(5)), || -> Result<(), Fault> { panic!("must not run") });
         assert_eq!(late.await.expect_err("no slot").code(), Code::DeadlineExceeded);
+        let brief = workers.run_brief(Deadline::after(Duration::from_secs(60)), || Ok(7));
+        assert_eq!(brief.await.expect("it does not wait for the long one"), 7);
         release.send(()).expect("the job listens");
         assert!(busy.await.expect("no panic").expect("runs to its end"));
     }

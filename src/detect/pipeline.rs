@@ -145,6 +145,10 @@ const VIEWS_AT_ONCE: usize = 4;
 /// tens of microseconds, as long as the way to a core and back.
 const SHORT_ANSWER: usize = 2048;
 
+/// A file up to this long is looked at where it arrives: ordinary ones take some microseconds, whatever their length, and those
+/// that are made to last one or two milliseconds a megabyte ([`Encoded::inspect`]).
+const SHORT_FILE: usize = 256 << 10;
+
 /// One photo on its way to one version of a model.
 struct Asked<'a> {
     model: &'a Model,
@@ -180,6 +184,16 @@ impl Pipeline {
         self.workers.run(call.deadline, move || Wanted::read(&params, defaults, &labels)).await
     }
 
+    /// That a photo which came now would have its turn in time: before it is read, and before it is unpacked.
+    ///
+    /// # Errors
+    /// `OVERLOADED`.
+    pub fn has_room(&self, model: &Model, call: &Call) -> Result<(), Fault> {
+        self.admission
+            .check(model.name(), call.deadline)
+            .inspect_err(|fault| self.metrics.photos.failed(model.name(), fault.code().name()))
+    }
+
     /// Finds the objects in a photo.
     ///
     /// # Errors
@@ -204,7 +218,12 @@ impl Pipeline {
     async fn find(&self, model: &Model, job: Job, call: &Call) -> Result<Answer, Fault> {
         let begin = Instant::now();
         let Job { image, wanted: Wanted { version: choice, options }, keep } = job;
-        let photo = Encoded::inspect(image, &self.limits)?;
+        let photo = if image.len() <= SHORT_FILE {
+            Encoded::inspect(image, &self.limits)?
+        } else {
+            let limits = self.limits;
+            self.workers.run_brief(call.deadline, move || Encoded::inspect(image, &limits)).await?
+        };
         let photo = Arc::new(match options.orientation {
             OrientationPolicy::Apply => photo,
             OrientationPolicy::Ignore => photo.as_stored(),

@@ -41,8 +41,8 @@ pub struct Encoded {
 impl Encoded {
     /// Recognises the format by the bytes, reads the header and checks the limits. No pixel is decoded.
     ///
-    /// It takes microseconds, whatever the size of the photo, so it may run on the async thread. A file made to be slow
-    /// takes one to two milliseconds a megabyte.
+    /// It takes microseconds, whatever the size of the photo. A file made to be slow takes one to two milliseconds a megabyte,
+    /// so that only a short one may be looked at on the async thread.
     pub fn inspect(bytes: Bytes, limits: &Limits) -> Result<Self, Fault> {
         if bytes.is_empty() {
             return Err(Fault::new(Code::MissingImage, "The image is empty: it has no bytes."));
