@@ -1,25 +1,24 @@
 //! `POST /v1/detect/batch`: several photos in one request, each with its own answer.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::backend::Call;
 use crate::detect::{Job, Keep, Model, Wanted};
-use crate::fault::Fault;
+use crate::fault::{Fault, unless_panicked};
 use crate::fetch::{Allowance, Source};
 use crate::http::accept::Answer;
 use crate::http::detect::{self, DetectAnswer, JsonUpload, MODEL_VERSION, Query, RawUpload};
 use crate::http::problem::Problem;
-use crate::http::upload::{Batch, Upload};
+use crate::http::upload::{self, Batch, Upload};
 use crate::service::Service;
 use crate::telemetry::photo_failed;
 
@@ -68,11 +67,17 @@ pub(super) async fn detect_batch_with_model(
 
 async fn batch(service: &Service, name: Option<&str>, request: Request, call: Call) -> Result<Response, Fault> {
     let accepted = Answer::json_only(request.headers());
-    let workers = &service.pipeline.workers;
-    // As for a single photo, the upload is read before anything is refused.
-    let Batch { photos, common } = Batch::receive(request, service.batch, &service.arriving, workers, &call).await?;
+    let pipeline = &service.pipeline;
+    let model = service.model(name);
+    if let Ok(model) = &model
+        && let Err(full) = pipeline.has_room(model, &call)
+    {
+        return Ok(upload::refuse_unread(full, request).await);
+    }
+    // As for a single photo, the upload is read before anything else is refused.
+    let Batch { photos, common } = Batch::receive(request, service, model.as_ref().ok().copied(), &call).await?;
     accepted?;
-    let model: &Model = service.model(name)?;
+    let model = model?;
     let read = {
         let (defaults, labels) = (model.profile().defaults, model.labels());
         move || {
@@ -82,7 +87,7 @@ async fn batch(service: &Service, name: Option<&str>, request: Request, call: Ca
             Ok(photos.into_iter().map(|photo| photo.and_then(asked)).collect::<Vec<Result<Asked, Fault>>>())
         }
     };
-    let photos = workers.run(call.deadline, read).await?;
+    let photos = pipeline.workers.run(call.deadline, read).await?;
 
     let allowance = Allowance::new(service.batch.max_bytes);
     let looks = photos.into_iter().map(|photo| look(service, model, photo, &allowance, &call));
@@ -117,7 +122,7 @@ async fn look(
         let version = answer.version;
         Ok(Seen { version, answer: detect::written(model.name(), answer, normalized, call, workers).await? })
     };
-    AssertUnwindSafe(looking).catch_unwind().await.unwrap_or_else(|panic| Err(Fault::panic(panic.as_ref())))
+    unless_panicked(looking).await
 }
 
 /// A photo of a batch, and what is wanted of it.

@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::fetch::Allowance;
 use crate::geometry::{PixelBox, Size};
 use crate::http::accept::Answer;
-use crate::http::upload::Upload;
+use crate::http::upload::{self, Upload};
 use crate::image::{draw, encode};
 use crate::request_id::RequestId;
 use crate::service::Service;
@@ -98,10 +98,16 @@ pub(super) async fn detect_with_model(
 async fn detect(service: &Service, name: Option<&str>, request: Request, call: Call) -> Result<Response, Fault> {
     let form = Answer::negotiate(request.headers());
     let pipeline = &service.pipeline;
-    // The upload is read before anything is refused: a client that is still sending would see a reset, not the answer.
-    let upload = Upload::receive(request, &pipeline.limits, &service.arriving, &pipeline.workers, &call).await?;
+    let model = service.model(name);
+    if let Ok(model) = &model
+        && let Err(full) = pipeline.has_room(model, &call)
+    {
+        return Ok(upload::refuse_unread(full, request).await);
+    }
+    // The upload is read before anything else is refused: a client that is still sending would see a reset, not the answer.
+    let upload = Upload::receive(request, service, model.as_ref().ok().copied(), &call).await?;
     let form = form?;
-    let model = service.model(name)?;
+    let model = model?;
     let Upload { photo, params } = upload;
     let wanted = pipeline.wanted(model, params, &call).await?;
     let normalized = wanted.options.normalized;

@@ -3,20 +3,23 @@
 //! The body is read and bounded first, whatever its form, and taken apart afterwards; on a core where it is long, because
 //! base64 and boundaries of a large photo take milliseconds.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use axum::body::HttpBody;
 use axum::extract::Request;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Version, header};
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use mime::Mime;
 
-use crate::arriving::{Arriving, Room};
+use crate::arriving::Room;
 use crate::backend::Call;
-use crate::detect::Param;
+use crate::detect::{MAX_PARAMS, Model, Param, check_count};
 use crate::fault::{Code, Fault, FieldError};
 use crate::fetch::Source;
-use crate::image::Limits;
-use crate::workers::Workers;
+use crate::http::server::BodyLeft;
+use crate::service::Service;
 
 /// The part and the field that hold the photo.
 const IMAGE: &str = "image";
@@ -70,19 +73,19 @@ enum Form {
 }
 
 impl Upload {
-    /// Reads the whole request.
+    /// Reads the whole request, for this model where there is one of the name.
     ///
     /// # Errors
     /// `UNSUPPORTED_MEDIA_TYPE`, `PAYLOAD_TOO_LARGE`, `UPLOAD_TIMEOUT`, `OVERLOADED`, `MISSING_IMAGE`, or what is wrong in the form.
     pub(super) async fn receive(
         request: Request,
-        limits: &Limits,
-        arriving: &Arriving,
-        workers: &Workers,
+        service: &Service,
+        model: Option<&Model>,
         call: &Call,
     ) -> Result<Self, Fault> {
-        let Received { form, bytes, query, room } =
-            Received::read(request, limits.max_bytes, arriving, workers, call).await?;
+        let max_bytes = service.pipeline.limits.max_bytes;
+        let Received { form, bytes, query, room } = Received::read(request, max_bytes, service, model, call).await?;
+        let workers = &service.pipeline.workers;
         let (photo, more) = match form {
             Form::Raw => (Source::Sent(bytes), Vec::new()),
             // Text is a form of some other kind; anything else is a file, and is named by what it is.
@@ -106,30 +109,33 @@ impl Received {
     async fn read(
         request: Request,
         max_bytes: usize,
-        arriving: &Arriving,
-        workers: &Workers,
+        service: &Service,
+        model: Option<&Model>,
         call: &Call,
     ) -> Result<Self, Fault> {
+        let Service { arriving, pipeline, .. } = service;
         let (parts, mut body) = request.into_parts();
         let headers = parts.headers;
-        let (form, coding) = match Form::of(&headers).and_then(|form| Ok((form, Coding::of(&headers)?))) {
+        let known = || Ok((Form::of(&headers)?, Coding::of(&headers)?, query(parts.uri.query().unwrap_or_default())?));
+        let (form, coding, query) = match known() {
             Ok(known) => known,
             Err(fault) => {
                 drain(&mut body, &headers, 0, call.deadline).await;
                 return Err(fault);
             }
         };
-        let query = query(parts.uri.query().unwrap_or_default());
         let names_photo = query.iter().any(|param| param.name() == IMAGE_URL);
         let limit = form.limit(max_bytes);
         let mut room = arriving.begin();
         let patience = Patience { deadline: call.deadline, pause: arriving.pause() };
         let sent = body::read(body, &headers, limit, max_bytes, &mut room, patience).await?;
+        // Others may have come while it arrived; unpacking it would be in vain.
+        model.map_or(Ok(()), |model| pipeline.has_room(model, call))?;
         let bytes = match coding {
             None => sent,
             Some(coding) => {
                 let inflate = move || coding.inflate(&sent, limit).map_err(|fault| fault.with("max_bytes", max_bytes));
-                let bytes = workers.run(call.deadline, inflate).await?;
+                let bytes = pipeline.workers.run(call.deadline, inflate).await?;
                 room.take(bytes.len())?;
                 bytes
             }
@@ -145,10 +151,22 @@ impl Received {
 ///
 /// The query goes before the body: what stands there is what somebody typed, and forms are sent with every field filled in.
 fn stronger_first(mut strong: Vec<Param>, weak: Vec<Param>) -> Vec<Param> {
-    let is_given = |name: &str| strong.iter().any(|param| param.name() == name && !param.is_absent());
-    let more: Vec<_> = weak.into_iter().filter(|param| !is_given(param.name())).collect();
+    let given: HashSet<_> = strong.iter().filter(|param| !param.is_absent()).map(Param::name).collect();
+    let more: Vec<_> = weak.into_iter().filter(|param| !given.contains(param.name())).collect();
     strong.extend(more);
     strong
+}
+
+/// The answer to an upload that is refused by its head alone, at once. Over HTTP/1 a body that is short and nearly there is
+/// read, so that the connection can be kept; any other is left, and the connection ends (adr/0015).
+pub(super) async fn refuse_unread(fault: Fault, request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    let mut answer = fault.into_response();
+    // Over HTTP/2 an answer may overtake the body.
+    if parts.version < Version::HTTP_2 && !body.is_end_stream() && !body::glance(&mut body, &parts.headers).await {
+        BodyLeft::mark(&mut answer);
+    }
+    answer
 }
 
 impl Form {
@@ -199,8 +217,24 @@ fn unsupported(found: &str) -> Fault {
 }
 
 /// The options in a query.
-fn query(text: &str) -> Vec<Param> {
-    form_urlencoded::parse(text.as_bytes()).map(|(name, value)| Param::text(name, value)).collect()
+fn query(text: &str) -> Result<Vec<Param>, Fault> {
+    let options = form_urlencoded::parse(text.as_bytes()).map(|(name, value)| Param::text(name, value));
+    let options: Vec<_> = options.take(MAX_PARAMS + 1).collect();
+    check_count(options.len(), "The query")?;
+    Ok(options)
+}
+
+/// What a parser says of a body, short enough to repeat: some of them quote all of the value that they did not expect, and
+/// say only then what they did.
+fn in_short(error: &dyn std::error::Error) -> String {
+    const START: usize = 120;
+    const END: usize = 120;
+    let text = error.to_string();
+    let ends = text.char_indices().map(|(at, _)| at);
+    match (ends.clone().nth(START), ends.rev().nth(END - 1)) {
+        (Some(start), Some(end)) if start < end => format!("{} … {}", &text[..start], &text[end..]),
+        _ => text,
+    }
 }
 
 /// Options are small; without a bound of their own they could be as large as a photo, and many times that once parsed.

@@ -136,3 +136,25 @@ async fn options_in_conflict_are_refused_in_every_form() {
     assert_refused(in_query(&spotter, &twice), "min_score", "more than once", "query").await;
     assert_refused(in_form(&spotter, &twice), "min_score", "more than once", "form").await;
 }
+
+#[tokio::test]
+async fn more_options_than_anybody_needs_are_refused_however_short_they_are() {
+    let spotter = Spotter::start(&[]).await;
+    let (image, many) = (BASE64_STANDARD.encode(photo("chelsea.png")), r#","":0"#.repeat(12_000));
+    let json = |body: String| spotter.post("/v1/detect").header(CONTENT_TYPE, "application/json").body(body);
+    let query = |count: usize| format!("/v1/detect?{}", vec!["classes=cat"; count].join("&"));
+    let raw = |path: &str| spotter.post(path).body(photo("chelsea.png"));
+    for request in [
+        raw(&query(513)),
+        raw(&format!("/v1/detect?{}", "a&".repeat(16_000))),
+        json(format!(r#"{{"image":"{image}"{many}}}"#)),
+    ] {
+        let body = problem(request, 422, "INVALID_OPTION").await;
+        assert_eq!(body["max_options"], 512, "{body}");
+    }
+    let batch = format!(r#"{{"images":[{{"image":"{image}"{many}}},{{"image":"{image}"}}]}}"#);
+    let batch = spotter.post("/v1/detect/batch").header(CONTENT_TYPE, "application/json").body(batch);
+    let body: Value = batch.send().await.unwrap().json().await.unwrap();
+    assert_eq!((&body["failed"], &body["photos"][0]["problem"]["max_options"]), (&json!(1), &json!(512)), "{body}");
+    assert_eq!(raw(&query(250)).send().await.unwrap().status(), 200, "as many as there are classes");
+}

@@ -9,13 +9,11 @@ use serde_json::value::RawValue;
 
 use super::multipart::{Parts, empty_part, no_part};
 use super::{Form, Received, Upload, json, stronger_first};
-use crate::arriving::Arriving;
 use crate::backend::Call;
-use crate::detect::Param;
+use crate::detect::{Model, Param};
 use crate::fault::{Code, Fault};
 use crate::fetch::Source;
-use crate::service::BatchBounds;
-use crate::workers::Workers;
+use crate::service::{BatchBounds, Service};
 
 const IMAGES: &str = "images";
 
@@ -34,32 +32,34 @@ struct Contents {
 }
 
 impl Batch {
-    /// Reads the whole request.
+    /// Reads the whole request, for this model where there is one of the name.
     ///
     /// # Errors
     /// What is wrong with the request itself: as for one photo, and `BATCH_TOO_LARGE`.
     pub(in crate::http) async fn receive(
         request: Request,
-        bounds: BatchBounds,
-        arriving: &Arriving,
-        workers: &Workers,
+        service: &Service,
+        model: Option<&Model>,
         call: &Call,
     ) -> Result<Self, Fault> {
+        let bounds = service.batch;
         let Received { form, bytes, query, room } =
-            Received::read(request, bounds.max_bytes, arriving, workers, call).await?;
-        let take_apart = move || match form {
-            Form::Json => list(&bytes, bounds),
-            Form::Multipart { boundary } => futures::executor::block_on(parts(bytes, boundary, bounds)),
-            Form::Raw | Form::Unsaid(_) => {
-                let detail = "A batch is multipart/form-data with a part `image` a photo, or application/json with a list `images`.";
-                Err(Fault::new(Code::UnsupportedMediaType, detail))
-            }
+            Received::read(request, bounds.max_bytes, service, model, call).await?;
+        let take_apart = move || {
+            let Contents { photos, common } = match form {
+                Form::Json => list(&bytes, bounds)?,
+                Form::Multipart { boundary } => futures::executor::block_on(parts(bytes, boundary, bounds))?,
+                Form::Raw | Form::Unsaid(_) => {
+                    let detail = "A batch is multipart/form-data with a part `image` a photo, or application/json with a list `images`.";
+                    return Err(Fault::new(Code::UnsupportedMediaType, detail));
+                }
+            };
+            let params = |own| stronger_first(stronger_first(query.clone(), own), common.clone());
+            let upload = |(photo, own): (Source, _)| Upload { photo: photo.held(&room), params: params(own) };
+            let photos = photos.into_iter().map(|photo| photo.map(upload)).collect();
+            Ok(Self { photos, common: params(Vec::new()) })
         };
-        let Contents { photos, common } = workers.run(call.deadline, take_apart).await?;
-        let params = |own| stronger_first(stronger_first(query.clone(), own), common.clone());
-        let upload = |(photo, own): (Source, _)| Upload { photo: photo.held(&room), params: params(own) };
-        let photos = photos.into_iter().map(|photo| photo.map(upload)).collect();
-        Ok(Self { photos, common: params(Vec::new()) })
+        service.pipeline.workers.run(call.deadline, take_apart).await
     }
 }
 
@@ -96,7 +96,7 @@ fn list(body: &[u8], bounds: BatchBounds) -> Result<Contents, Fault> {
 /// The items are kept as they are written: one that cannot be read is its own problem.
 struct Object<'de> {
     images: Option<List<'de>>,
-    options: Vec<(String, &'de RawValue)>,
+    options: json::Options<'de>,
 }
 
 /// As many items as may be, and how many there are.
@@ -125,10 +125,10 @@ impl<'de> Visitor<'de> for ObjectSeed {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-        let mut object = Object { images: None, options: Vec::new() };
+        let mut object = Object { images: None, options: json::Options::default() };
         while let Some(name) = map.next_key::<String>()? {
             if name != IMAGES {
-                object.options.push((name, map.next_value()?));
+                object.options.take(name, &mut map)?;
             } else if object.images.is_some() {
                 return Err(A::Error::duplicate_field(IMAGES));
             } else {
@@ -209,6 +209,10 @@ mod tests {
             let fault = list(body, at_most(3)).err().expect("refused");
             assert_eq!(fault.code(), code, "{}", String::from_utf8_lossy(body));
         }
+        let text = format!("{{\"images\": \"{}\"}}", "A".repeat(1_000_000));
+        let fault = list(text.as_bytes(), at_most(3)).err().expect("refused");
+        assert!(fault.detail().len() < 400 && fault.detail().contains("expected a list of objects"), "{fault}");
+        assert!(fault.cause_chain().is_none_or(|cause| cause.len() < 400));
         let endless = format!("{{\"images\": [0{}]}}", ",0".repeat(1_000_000));
         assert!(list(endless.as_bytes(), at_most(3)).err().expect("refused").detail().contains("1000001 photos"));
     }

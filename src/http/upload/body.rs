@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -17,6 +17,10 @@ const ROOM_AT_FIRST: usize = 1 << 20;
 /// the connection closes sees a reset instead of the answer.
 const DRAIN_BYTES: usize = 256 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// As much, and for as long, is read of a body whose answer does not depend on it.
+const GLANCE_BYTES: usize = 1 << 20;
+const GLANCE_TIME: Duration = Duration::from_millis(100);
 
 /// How long a body is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -102,19 +106,31 @@ fn too_large(found: &str, max: usize) -> Fault {
 
 /// Reads and drops the rest of a body that is refused. A client that waits for 100 Continue has not sent it.
 pub(in crate::http) async fn drain(body: &mut Body, headers: &HeaderMap, seen: usize, deadline: Deadline) {
+    // Whether it ended or not, the answer is the same.
+    let _ = read_away(body, headers, DRAIN_BYTES.saturating_sub(seen), deadline.at_most(DRAIN_TIME)).await;
+}
+
+/// Reads and drops what is short and nearly there, so that the connection can be kept. Whether that was all.
+pub(super) async fn glance(body: &mut Body, headers: &HeaderMap) -> bool {
+    let is_long = body.size_hint().lower() > GLANCE_BYTES as u64;
+    !is_long && read_away(body, headers, GLANCE_BYTES, Deadline::after(GLANCE_TIME)).await
+}
+
+/// Whether it came to the body's end, within so many bytes and until then.
+async fn read_away(body: &mut Body, headers: &HeaderMap, most: usize, until: Deadline) -> bool {
     if headers.contains_key(header::EXPECT) {
-        return;
+        return false;
     }
     let rest = async {
-        let mut seen = seen;
+        let mut seen = 0;
         let mut stream = std::mem::take(body).into_data_stream();
         while let Some(Ok(chunk)) = stream.next().await {
             seen += chunk.len();
-            if seen > DRAIN_BYTES {
-                return;
+            if seen > most {
+                return false;
             }
         }
+        true
     };
-    // Whether it ended or not, the answer is the same.
-    let _ = deadline.at_most(DRAIN_TIME).bound(rest).await;
+    until.bound(rest).await.unwrap_or(false)
 }

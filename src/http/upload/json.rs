@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::base64::base64;
-use super::{IMAGE, IMAGE_URL, check_beside};
-use crate::detect::{NAMES, Param};
+use super::{IMAGE, IMAGE_URL, check_beside, in_short};
+use crate::detect::{MAX_PARAMS, NAMES, Param, check_count};
 use crate::fault::{Code, Fault, FieldError};
 use crate::fetch::Source;
 
@@ -37,8 +37,11 @@ pub(super) fn one_photo(body: &[u8], what: &str) -> Result<(Source, Vec<Param>),
     }
 }
 
+/// The error quotes what it did not expect, which may be a whole photo: neither the client nor the log is told all of it.
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(super) fn malformed(what: &str, error: serde_json::Error) -> Fault {
-    Fault::new(Code::InvalidJson, format!("{what} is not the JSON object that is expected: {error}.")).caused_by(error)
+    let error = in_short(&error);
+    Fault::new(Code::InvalidJson, format!("{what} is not the JSON object that is expected: {error}."))
 }
 
 pub(super) fn no_field(name: &str, what: &str, params: &[Param]) -> Fault {
@@ -47,8 +50,28 @@ pub(super) fn no_field(name: &str, what: &str, params: &[Param]) -> Fault {
     Fault::new(Code::MissingImage, format!("{what} has no field `{name}`. Fields found: {found}."))
 }
 
-/// The members of an object that are options.
-pub(super) fn params(options: Vec<(String, &RawValue)>, what: &str) -> Result<Vec<Param>, Fault> {
+/// The members of an object that are options: as many as may be, and how many there are.
+#[derive(Default)]
+pub(super) struct Options<'de> {
+    listed: Vec<(String, &'de RawValue)>,
+    count: usize,
+}
+
+impl<'de> Options<'de> {
+    /// Takes the value of this name, which is the next one.
+    pub(super) fn take<A: MapAccess<'de>>(&mut self, name: String, map: &mut A) -> Result<(), A::Error> {
+        self.count += 1;
+        if self.count > MAX_PARAMS {
+            return map.next_value().map(|IgnoredAny| ());
+        }
+        self.listed.push((name, map.next_value()?));
+        Ok(())
+    }
+}
+
+/// What an object holds beside its photo.
+pub(super) fn params(Options { listed: options, count }: Options<'_>, what: &str) -> Result<Vec<Param>, Fault> {
+    check_count(count, what)?;
     check_beside(options.iter().map(|(name, value)| name.len() + value.get().len()).sum())?;
     let param = |(name, value): (String, &RawValue)| {
         // An option that does not exist is refused by its name, whatever its value.
@@ -67,7 +90,7 @@ struct Object;
 struct Fields<'de> {
     image: Option<Cow<'de, str>>,
     image_url: Option<Cow<'de, str>>,
-    options: Vec<(String, &'de RawValue)>,
+    options: Options<'de>,
 }
 
 impl<'de> DeserializeSeed<'de> for Object {
@@ -92,7 +115,7 @@ impl<'de> Visitor<'de> for Object {
                 IMAGE => (&mut fields.image, Text { what: "field \"image\" to be a base64 string" }),
                 IMAGE_URL => (&mut fields.image_url, Text { what: "field \"image_url\" to be a string" }),
                 _ => {
-                    fields.options.push((name, map.next_value()?));
+                    fields.options.take(name, &mut map)?;
                     continue;
                 }
             };
@@ -189,6 +212,12 @@ mod tests {
         }
         let deep = format!("{{\"image\": \"AQID\", \"classes\": {}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
         assert_eq!(one_photo(deep.as_bytes(), "The body").expect_err("too deep").code(), Code::InvalidJson);
+        let many = format!("{{\"image\": \"AQID\"{}}}", r#","":0"#.repeat(MAX_PARAMS + 1));
+        let fault = one_photo(many.as_bytes(), "The body").expect_err("too many");
+        assert_eq!((fault.code(), &fault.facts()["max_options"]), (Code::InvalidOption, &MAX_PARAMS.into()));
+        let text = format!("\"{}\"", "ä".repeat(1_000_000));
+        let fault = one_photo(text.as_bytes(), "The body").expect_err("a text");
+        assert!(fault.detail().len() < 600 && fault.detail().contains("expected an object with"), "{fault}");
         let large = format!("{{\"image\": \"AQID\", \"zzz\": [0{}]}}", ",0".repeat(100_000));
         assert_eq!(one_photo(large.as_bytes(), "The body").expect_err("too large").code(), Code::PayloadTooLarge);
     }

@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{IMAGE, IMAGE_URL, check_beside};
-use crate::detect::{NAMES, Param};
+use super::{IMAGE, IMAGE_URL, check_beside, in_short};
+use crate::detect::{NAMES, Param, check_count};
 use crate::fault::{Code, Fault};
 use crate::fetch::Source;
 
@@ -48,7 +48,8 @@ impl Parts {
     /// `photos` is how many the form is expected to hold; it may have that many parts more.
     pub(super) async fn read(body: Bytes, boundary: String, photos: usize) -> Result<Self, Fault> {
         let malformed = |error: multer::Error| {
-            Fault::new(Code::InvalidMultipart, format!("The multipart body cannot be read: {error}.")).caused_by(error)
+            let error = in_short(&error);
+            Fault::new(Code::InvalidMultipart, format!("The multipart body cannot be read: {error}."))
         };
         let max_parts = MAX_PARTS + photos;
         let stream = futures::stream::once(std::future::ready(Ok::<_, std::convert::Infallible>(body)));
@@ -83,6 +84,8 @@ impl Parts {
             } else {
                 params.push(Param::text(name, text(content)?));
             }
+            // Of a form for thousands of photos all might be options.
+            check_count(params.len(), "The form")?;
         }
         Ok(Self { photos, params, names })
     }
