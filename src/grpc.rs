@@ -11,6 +11,7 @@ use tonic_health::pb::health_server::HealthServer;
 use crate::service::{Current, Service};
 
 mod batch;
+mod beside;
 mod deadline;
 mod detection;
 mod health;
@@ -21,7 +22,7 @@ mod status;
 mod stream;
 mod upload;
 
-pub(crate) use status::{Failed, answer, refused};
+pub(crate) use status::{Failed, answer, has_status, refused};
 
 /// The methods by their paths, for the log and the metrics; what is not among them is the caller's own text.
 const METHODS: [&str; 6] = [

@@ -70,17 +70,8 @@ fn rooms<T>(request: &Request<T>) -> Rooms {
     request.extensions().get::<Rooms>().expect("the layer around the services makes them").clone()
 }
 
-/// A fault as the status of the whole call; the log line of the call tells it.
-fn refuse(fault: Fault, call: &Call, failed: Option<Failed>) -> Status {
-    let status = status::of(&fault, &call.request_id);
-    if let Some(failed) = failed {
-        failed.with(fault);
-    }
-    status
-}
-
-fn failed<T>(request: &Request<T>) -> Option<Failed> {
-    request.extensions().get::<Failed>().cloned()
+fn failed<T>(request: &Request<T>) -> Failed {
+    request.extensions().get::<Failed>().cloned().unwrap_or_default()
 }
 
 #[tonic::async_trait]
@@ -93,7 +84,7 @@ impl v1::detection_service_server::DetectionService for Detector {
         let image = self.service.photo(message::photo(photo).held(&room), &allowance, &call);
         drop(room);
         let answer = Detector::detect(self, image, model.as_ref(), params, &call).await;
-        answer.map(Response::new).map_err(|fault| refuse(fault, &call, failed))
+        answer.map(Response::new).map_err(|fault| status::refuse(fault, &call.request_id, &failed))
     }
 
     async fn detect_batch(
@@ -102,7 +93,7 @@ impl v1::detection_service_server::DetectionService for Detector {
     ) -> Result<Response<v1::DetectBatchResponse>, Status> {
         let (call, failed, room) = (call(&request), failed(&request), rooms(&request).take());
         let answer = batch::detect(self, request.into_inner(), room, &call).await;
-        answer.map(Response::new).map_err(|fault| refuse(fault, &call, failed))
+        answer.map(Response::new).map_err(|fault| status::refuse(fault, &call.request_id, &failed))
     }
 
     type StreamDetectStream = ReceiverStream<Result<v1::StreamDetectResponse, Status>>;
@@ -111,10 +102,10 @@ impl v1::detection_service_server::DetectionService for Detector {
         &self,
         request: Request<Streaming<v1::StreamDetectRequest>>,
     ) -> Result<Response<Self::StreamDetectStream>, Status> {
-        let (request_id, rooms) = (call(&request).request_id, rooms(&request));
+        let (call, failed, rooms) = (call(&request), failed(&request), rooms(&request));
         let caller = request.extensions().get::<Caller>().expect("the layer of access knows who asks").clone();
         let frames = stream::Frames::new(request.into_inner(), rooms);
-        Ok(Response::new(stream::detect(self.clone(), frames, stream::Opened { request_id, caller })))
+        Ok(Response::new(stream::detect(self.clone(), frames, stream::Opened { call, caller, failed })))
     }
 
     async fn list_models(&self, _: Request<v1::ListModelsRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {

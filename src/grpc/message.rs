@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::proto::v1;
-use crate::detect::{Answer, Crop, Detection, Keypoint, OrientationPolicy, Param, Segmentation};
+use crate::detect::{Answer, Crop, Detection, Keypoint, MAX_SELECTORS, OrientationPolicy, Param, Segmentation};
 use crate::fault::Fault;
 use crate::fetch::Source;
 use crate::geometry::{PixelBox, Size};
@@ -47,9 +47,13 @@ pub(super) fn params(model: Option<&v1::ModelChoice>, options: Option<v1::Detect
         masks,
         keypoints,
     } = options.unwrap_or_default();
-    let list = |names: Vec<String>| (!names.is_empty()).then(|| json!(names));
+    // One more than may be is enough to be refused.
+    let list = |mut names: Vec<String>| {
+        names.truncate(MAX_SELECTORS + 1);
+        (!names.is_empty()).then(|| json!(names))
+    };
     add("min_score", min_score.map(number));
-    let min_scores = min_scores.into_iter().map(|(class, score)| (class, number(score)));
+    let min_scores = min_scores.into_iter().take(MAX_SELECTORS + 1).map(|(class, score)| (class, number(score)));
     add(
         "min_scores",
         Some(min_scores.collect()).filter(|scores: &serde_json::Map<_, _>| !scores.is_empty()).map(Value::Object),

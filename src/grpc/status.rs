@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use axum::http::HeaderMap;
 use serde_json::Value;
 use tonic::Status;
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
@@ -29,14 +30,27 @@ impl Failed {
     }
 }
 
+/// A fault as the status of the whole call; the log line of the call tells it.
+pub(super) fn refuse(fault: Fault, request_id: &RequestId, failed: &Failed) -> Status {
+    let status = of(&fault, request_id);
+    failed.with(fault);
+    status
+}
+
 /// A whole answer for a fault, where a layer in front of the services refused the call.
 pub(crate) fn answer(fault: &Fault, request_id: &RequestId) -> axum::response::Response {
     of(fault, request_id).into_http()
 }
 
-/// What tonic itself refused, before any method of ours was called: what it says is about the call's form.
-pub(crate) fn refused(response: &axum::response::Response) -> Option<Code> {
-    let code = tonic::Code::from_bytes(response.headers().get(Status::GRPC_STATUS)?.as_bytes());
+/// Whether an answer is over with its head: it has the status, or none will come.
+pub(crate) fn has_status(head: &HeaderMap) -> bool {
+    head.contains_key(Status::GRPC_STATUS)
+}
+
+/// What tonic itself refused, before any method of ours was called or where it read a stream: what it says is about the call's
+/// form. The status stands in the head of an answer or in its trailers.
+pub(crate) fn refused(status: &HeaderMap) -> Option<Code> {
+    let code = tonic::Code::from_bytes(status.get(Status::GRPC_STATUS)?.as_bytes());
     match code {
         tonic::Code::Ok => None,
         tonic::Code::Unimplemented => Some(Code::NotFound),

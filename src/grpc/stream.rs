@@ -15,22 +15,32 @@ use tracing::Instrument;
 
 use super::detection::Detector;
 use super::proto::v1;
+use super::status::Failed;
 use super::upload::Rooms;
 use super::{message, status};
 use crate::access::{Caller, Refusal};
 use crate::backend::Call;
 use crate::deadline::Deadline;
-use crate::fault::{Code, Fault};
+use crate::detect::Param;
+use crate::fault::{Code, Fault, unless_panicked};
 use crate::lifecycle::Phase;
-use crate::request_id::RequestId;
 
 /// By then whoever spreads the streams has noticed.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// What is known of a stream from its head.
 pub(super) struct Opened {
-    pub(super) request_id: RequestId,
+    /// Its deadline holds for none of the frames.
+    pub(super) call: Call,
     pub(super) caller: Caller,
+    /// Where the fault is left with which the stream ends, if it does.
+    pub(super) failed: Failed,
+}
+
+impl Opened {
+    fn refuse(&self, fault: Fault) -> Status {
+        status::refuse(fault, &self.call.request_id, &self.failed)
+    }
 }
 
 /// The answers to a stream of frames. Ends when the caller has sent all and been answered, or has gone away: then the frame
@@ -42,10 +52,14 @@ pub(super) fn detect(
 ) -> ReceiverStream<Result<v1::StreamDetectResponse, Status>> {
     let (answers, receiver) = mpsc::channel(1);
     let looking = async move {
-        let gone = answers.clone();
-        tokio::select! {
-            () = look(detector, frames, opened, answers) => {}
-            () = gone.closed() => {}
+        let looking = unless_panicked(async { Ok(look(detector, frames, &opened, &answers).await) });
+        let end = tokio::select! {
+            end = looking => end.unwrap_or_else(|panic| Err(opened.refuse(panic))),
+            () = answers.closed() => Ok(()),
+        };
+        if let Err(status) = end {
+            // Whoever is gone need not be told.
+            let _ = answers.send(Err(status)).await;
         }
     };
     tokio::spawn(looking.in_current_span());
@@ -74,10 +88,23 @@ impl Frames {
     }
 }
 
+/// What each frame is looked at with.
+#[derive(Debug, Clone, Default)]
+struct Settings {
+    model: Option<v1::ModelChoice>,
+    params: Vec<Param>,
+}
+
+impl From<v1::StreamSettings> for Settings {
+    fn from(v1::StreamSettings { model, options }: v1::StreamSettings) -> Self {
+        Self { params: message::params(model.as_ref(), options), model }
+    }
+}
+
 /// What has arrived and was not looked at yet.
 #[derive(Default)]
 struct Newest {
-    settings: v1::StreamSettings,
+    settings: Settings,
     frame: Option<v1::Frame>,
     /// Frames that another replaced.
     passed_over: u64,
@@ -92,7 +119,7 @@ impl Newest {
             Err(status) => return Some(Err(status)),
         };
         match request.message {
-            Some(v1::stream_detect_request::Message::Settings(settings)) => self.settings = settings,
+            Some(v1::stream_detect_request::Message::Settings(settings)) => self.settings = settings.into(),
             Some(v1::stream_detect_request::Message::Frame(frame)) => {
                 self.passed_over += u64::from(self.frame.replace(frame).is_some());
             }
@@ -103,21 +130,21 @@ impl Newest {
     }
 }
 
+/// # Errors
+/// With what the stream as a whole has failed.
 async fn look(
     mut detector: Detector,
     mut frames: Frames,
-    Opened { request_id, caller }: Opened,
-    answers: mpsc::Sender<Result<v1::StreamDetectResponse, Status>>,
-) {
+    opened: &Opened,
+    answers: &mpsc::Sender<Result<v1::StreamDetectResponse, Status>>,
+) -> Result<(), Status> {
     let mut newest = Newest::default();
     // How the stream ended, once it has.
     let mut end = None;
     let lifecycle = detector.service().lifecycle.clone();
     loop {
         if lifecycle.phase() >= Phase::Draining {
-            // Whoever is gone need not be told.
-            let _ = answers.send(Err(draining(&request_id))).await;
-            return;
+            return Err(opened.refuse(draining()));
         }
         let Some(frame) = newest.frame.take() else {
             match end {
@@ -125,28 +152,23 @@ async fn look(
                     request = frames.next() => end = newest.arrived(request),
                     () = lifecycle.reached(Phase::Draining) => {}
                 },
-                Some(Ok(())) => return,
                 // A frame was too large, or too much. A caller whose stream broke is not there to be told.
-                Some(Err(status)) => {
-                    let _ = answers.send(Err(status)).await;
-                    return;
-                }
+                Some(end) => return end,
             }
             continue;
         };
         detector = detector.renewed();
         let (passed_over, settings) = (std::mem::take(&mut newest.passed_over), newest.settings.clone());
         // Each frame counts as a request; those that are passed over do not.
-        let admitted = match detector.service().access.admit(&caller) {
+        let admitted = match detector.service().access.admit(&opened.caller) {
             Ok(_) => Ok(()),
             Err(refusal @ (Refusal::AddressTooOften(_) | Refusal::KeyTooOften(..))) => Err(refusal.fault()),
             // The key was taken away meanwhile.
             Err(refusal @ (Refusal::NoKey | Refusal::UnknownKey)) => {
-                let _ = answers.send(Err(status::of(&refusal.fault(), &request_id))).await;
-                return;
+                return Err(opened.refuse(refusal.fault()));
             }
         };
-        let answer = answer(&detector, admitted, frame, settings, &request_id);
+        let answer = answer(&detector, admitted, frame, settings, &opened.call);
         let told = async {
             let (frame_id, result) = answer.await;
             answers.send(Ok(v1::StreamDetectResponse { frame_id, passed_over, result: Some(result) })).await
@@ -157,7 +179,7 @@ async fn look(
             tokio::select! {
                 sent = &mut told => match sent {
                     Ok(()) => break,
-                    Err(_) => return,
+                    Err(_) => return Ok(()),
                 },
                 request = frames.next(), if end.is_none() => end = newest.arrived(request),
             }
@@ -165,10 +187,9 @@ async fn look(
     }
 }
 
-fn draining(request_id: &RequestId) -> Status {
-    let fault =
-        Fault::new(Code::Draining, "This instance is shutting down. Open the stream again: it will lead to another.");
-    status::of(&fault.retry_after(AGAIN), request_id)
+fn draining() -> Fault {
+    Fault::new(Code::Draining, "This instance is shutting down. Open the stream again: it will lead to another.")
+        .retry_after(AGAIN)
 }
 
 /// The frame's id and what became of it.
@@ -176,17 +197,15 @@ async fn answer(
     detector: &Detector,
     admitted: Result<(), Fault>,
     frame: v1::Frame,
-    settings: v1::StreamSettings,
-    request_id: &RequestId,
+    Settings { model, params }: Settings,
+    stream: &Call,
 ) -> (u64, v1::Result) {
     let v1::Frame { id, image } = frame;
-    let v1::StreamSettings { model, options } = settings;
     // Each frame has a request's time of its own; the stream may go on for as long as the caller likes.
-    let deadline = Deadline::after(detector.service().request_timeout);
-    let call = Call::new(deadline, request_id.clone());
-    let params = message::params(model.as_ref(), options);
+    let call = Call { deadline: Deadline::after(detector.service().request_timeout), ..stream.clone() };
+    let image = std::future::ready(Ok(image));
     let outcome = match admitted {
-        Ok(()) => detector.detect(std::future::ready(Ok(image)), model.as_ref(), params, &call).await,
+        Ok(()) => unless_panicked(detector.detect(image, model.as_ref(), params, &call)).await,
         Err(fault) => Err(fault),
     };
     (id, message::result(id, outcome))

@@ -12,15 +12,14 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use tonic::Status;
 
+use super::beside::{Beside, Photos};
 use super::status::{self, Failed};
 use crate::arriving::{Arriving, Room};
 use crate::backend::Call;
 use crate::deadline::Deadline;
 use crate::fault::{Code, Fault};
 use crate::grpc::deadline;
-use crate::request_id::RequestId;
 use crate::service::Service;
 
 /// Options and framing beside photos, and a message that holds none.
@@ -33,6 +32,8 @@ const HEAD_BYTES: usize = 5;
 struct Limit {
     /// Bytes of the photos in one message; none where it holds no photos.
     photos: usize,
+    /// Where in a message they are.
+    photos_at: Photos,
     /// Whether the call is one message, to be there by the call's deadline, or goes on for as long as its caller likes.
     is_one: bool,
 }
@@ -40,10 +41,14 @@ struct Limit {
 impl Limit {
     fn of(path: &str, service: &Service) -> Self {
         match path.rsplit('/').next() {
-            Some("Detect") => Self { photos: service.pipeline.limits.max_bytes, is_one: true },
-            Some("DetectBatch") => Self { photos: service.batch.max_bytes, is_one: true },
-            Some("StreamDetect") => Self { photos: service.pipeline.limits.max_bytes, is_one: false },
-            _ => Self { photos: 0, is_one: false },
+            Some("Detect") => {
+                Self { photos: service.pipeline.limits.max_bytes, photos_at: Photos::OF_DETECT, is_one: true }
+            }
+            Some("DetectBatch") => Self { photos: service.batch.max_bytes, photos_at: Photos::OF_BATCH, is_one: true },
+            Some("StreamDetect") => {
+                Self { photos: service.pipeline.limits.max_bytes, photos_at: Photos::OF_STREAM, is_one: false }
+            }
+            _ => Self { photos: 0, photos_at: Photos::None, is_one: false },
         }
     }
 
@@ -58,13 +63,20 @@ pub(super) fn largest(service: &Service) -> usize {
 }
 
 /// The rooms of messages that have arrived and were not read yet.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Rooms(Arc<Mutex<VecDeque<Arc<Room>>>>);
+#[derive(Debug, Clone)]
+pub(super) struct Rooms {
+    waiting: Arc<Mutex<VecDeque<Arc<Room>>>>,
+    arriving: Arriving,
+}
 
 impl Rooms {
-    /// That of the next message. To be taken once for each, in their order.
+    fn new(arriving: Arriving) -> Self {
+        Self { waiting: Arc::default(), arriving }
+    }
+
+    /// That of the next message, in their order; of one that was not counted, a room in which nothing is.
     pub(super) fn take(&self) -> Arc<Room> {
-        self.waiting().pop_front().expect("a message that was read has arrived")
+        self.waiting().pop_front().unwrap_or_else(|| Arc::new(self.arriving.begin()))
     }
 
     fn add(&self, room: Room) {
@@ -73,7 +85,7 @@ impl Rooms {
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Room>>> {
         // Whole after every statement.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,23 +96,29 @@ pub(super) async fn bounded(State(service): State<Arc<Service>>, mut request: Re
     if let Some(timeout) = timeout {
         call.deadline = call.deadline.at_most(timeout);
     }
+    let call = call.clone();
     let (deadline, request_id) = (call.deadline, call.request_id.clone());
     let limit = Limit::of(request.uri().path(), &service);
-    let failed = request.extensions().get::<Failed>().cloned();
-    let rooms = Rooms::default();
+    let failed = request.extensions().get::<Failed>().cloned().unwrap_or_default();
+    if let Err(full) = has_room(&service, limit, &call) {
+        return status::refuse(full, &request_id, &failed).into_http();
+    }
+    let rooms = Rooms::new(service.arriving.clone());
     request.extensions_mut().insert(rooms.clone());
     let messages = |body: Body| {
         let room = service.arriving.begin();
         let stage = Stage::Head { seen: [0; HEAD_BYTES], count: 0 };
         let body = body.into_data_stream();
-        let arrival =
-            Messages { body, limit, arriving: service.arriving.clone(), deadline, stage, room, rooms, bytes: 0 };
+        let beside = Beside::new(limit.photos_at);
+        let arriving = service.arriving.clone();
+        let arrival = Messages { body, limit, arriving, deadline, stage, room, rooms, beside, bytes: 0 };
         Body::from_stream(stream::try_unfold(arrival, move |mut arrival| {
             let (request_id, failed) = (request_id.clone(), failed.clone());
             async move {
                 match arrival.piece().await {
                     Ok(piece) => Ok(piece.map(|piece| (piece, arrival))),
-                    Err(fault) => Err(told(fault, &request_id, failed)),
+                    // tonic answers with a status that it finds behind the error of a body.
+                    Err(fault) => Err(status::refuse(fault, &request_id, &failed)),
                 }
             }
         }))
@@ -108,13 +126,14 @@ pub(super) async fn bounded(State(service): State<Arc<Service>>, mut request: Re
     next.run(request.map(messages)).await
 }
 
-/// tonic answers with a status that it finds behind the error of a body.
-fn told(fault: Fault, request_id: &RequestId, failed: Option<Failed>) -> Status {
-    let status = status::of(&fault, request_id);
-    if let Some(failed) = failed {
-        failed.with(fault);
+/// That the photos of a call which begins would have their turn in time. Which model is asked stands in the message, so that it
+/// is certain only where there is no other.
+fn has_room(service: &Service, limit: Limit, call: &Call) -> Result<(), Fault> {
+    let mut models = service.catalog.iter();
+    match (models.next(), models.next()) {
+        (Some(only), None) if limit.is_one && limit.photos > 0 => service.pipeline.has_room(only, call),
+        _ => Ok(()),
     }
-    status
 }
 
 /// Where in a message the body stands.
@@ -136,6 +155,8 @@ struct Messages {
     /// Of the message that is arriving.
     room: Room,
     rooms: Rooms,
+    /// Of the message that is arriving, what is no photo.
+    beside: Beside,
     bytes: usize,
 }
 
@@ -195,6 +216,9 @@ impl Messages {
                 Stage::Message { left } => {
                     let taken = piece.len().min(*left);
                     self.room.take(taken)?;
+                    if self.limit.photos > 0 && self.beside.read(&piece[..taken]) > BESIDE_PHOTOS {
+                        return Err(too_much_beside());
+                    }
                     (*left, piece) = (*left - taken, &piece[taken..]);
                     if *left == 0 {
                         self.end();
@@ -214,6 +238,7 @@ impl Messages {
             return Err(Fault::new(Code::PayloadTooLarge, detail).with("max_bytes", photos));
         }
         self.stage = Stage::Message { left: length };
+        self.beside = Beside::new(self.limit.photos_at);
         if length == 0 {
             self.end();
         }
@@ -230,6 +255,15 @@ impl Messages {
     }
 }
 
+/// Options are small. Decoded, a message of nothing else would be many times its size: an empty name is two bytes of it, and two
+/// dozen in memory.
+fn too_much_beside() -> Fault {
+    let detail = format!(
+        "The message has more than {BESIDE_PHOTOS} bytes beside its photos: options, addresses, and two or more a photo."
+    );
+    Fault::new(Code::PayloadTooLarge, detail).with("max_bytes", BESIDE_PHOTOS)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -240,12 +274,13 @@ mod tests {
         let arriving = Arriving::new(room, Duration::from_secs(10));
         Messages {
             body: Body::empty().into_data_stream(),
-            limit: Limit { photos, is_one: true },
+            limit: Limit { photos, photos_at: Photos::None, is_one: true },
             deadline: Deadline::after(Duration::from_secs(10)),
             stage: Stage::Head { seen: [0; HEAD_BYTES], count: 0 },
             room: arriving.begin(),
+            rooms: Rooms::new(arriving.clone()),
             arriving,
-            rooms: Rooms::default(),
+            beside: Beside::new(Photos::None),
             bytes: 0,
         }
     }
@@ -272,10 +307,20 @@ mod tests {
     #[tokio::test]
     async fn a_message_past_the_bound_is_refused_at_its_head() {
         let bound = 300 + BESIDE_PHOTOS as u32;
-        let mut messages = messages(300, 1 << 20);
-        messages.read(&framed(&[bound])).expect("on the bound");
-        let fault = messages.read(&framed(&[bound + 1])[..HEAD_BYTES]).expect_err("past it");
+        let head = |length| framed(&[length])[..HEAD_BYTES].to_vec();
+        messages(300, 1 << 20).read(&head(bound)).expect("on the bound");
+        let fault = messages(300, 1 << 20).read(&head(bound + 1)).expect_err("past it");
         assert_eq!((fault.code(), &fault.facts()["max_bytes"]), (Code::PayloadTooLarge, &300.into()));
+    }
+
+    #[tokio::test]
+    async fn what_is_beside_the_photos_is_bounded_in_each_message() {
+        let mut messages = messages(1 << 20, 1 << 20);
+        for _ in 0..2 {
+            messages.read(&framed(&[BESIDE_PHOTOS as u32])).expect("on the bound, and again");
+        }
+        let fault = messages.read(&framed(&[BESIDE_PHOTOS as u32 + 1])).expect_err("past it");
+        assert_eq!((fault.code(), &fault.facts()["max_bytes"]), (Code::PayloadTooLarge, &BESIDE_PHOTOS.into()));
     }
 
     #[tokio::test]

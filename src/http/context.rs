@@ -15,7 +15,7 @@ use crate::fault::Fault;
 use crate::grpc;
 use crate::http::account::Account;
 use crate::http::server_timing::{self, SERVER_TIMING};
-use crate::http::{problem, request_timeout};
+use crate::http::{problem, request_timeout, upload};
 use crate::request_id::RequestId;
 use crate::service::Service;
 
@@ -39,14 +39,19 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
     let span = tracing::info_span!("request", %request_id);
     let mut response = match asked {
         Ok(_) => next.run(request).instrument(account.span()).instrument(span).await,
-        Err(fault) => fault.into_response(),
+        // Nobody has asked yet who it is.
+        Err(fault) => upload::refuse_unread(fault, request).await,
     };
 
     let mut fault = problem::fault_of(&response);
     if let Some(fault) = &fault {
         response = match dialect {
             Dialect::Problem => problem::render(response, fault, &request_id),
-            Dialect::Grpc => grpc::answer(fault, &request_id),
+            Dialect::Grpc => {
+                let mut answer = grpc::answer(fault, &request_id);
+                *answer.extensions_mut() = std::mem::take(response.extensions_mut());
+                answer
+            }
         };
     }
     fault = fault.or_else(|| failed.get());
@@ -54,6 +59,9 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
     response.headers_mut().insert(REQUEST_ID, id);
     let told = record.told();
     response.headers_mut().insert(SERVER_TIMING, server_timing::header(&told, account.elapsed()));
+    if dialect == Dialect::Grpc && fault.is_none() && !grpc::has_status(response.headers()) {
+        return account.close_with_status(response, failed);
+    }
     account.close(&response, fault.as_deref(), &told);
     response
 }

@@ -16,6 +16,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_types::StatusExt;
 
+use crate::problems::faulty;
 use crate::support::photos::photo;
 use crate::support::scripted_serving::{Script, ScriptedServing, grpc_timeout};
 use crate::support::service::Spotter;
@@ -174,6 +175,58 @@ async fn messages_are_bounded_by_what_their_method_takes_and_refused_in_the_serv
     assert_eq!(first.frame_id, 1, "what came before is answered");
     assert_refused_in_stream(&answers.next().await.unwrap().unwrap_err(), Code::InvalidArgument, "PAYLOAD_TOO_LARGE");
     assert!(answers.next().await.is_none());
+}
+
+#[tokio::test]
+async fn options_and_photos_without_number_are_refused_before_they_are_decoded() {
+    let spotter = Spotter::start(&[]).await;
+    let mut client = client(&spotter).await;
+    let many = || v1::DetectOptions { classes: vec![String::new(); 40_000], ..Default::default() };
+    let status = client.detect(ask(photo("chelsea.png"), many())).await.unwrap_err();
+    assert_refused(&status, Code::InvalidArgument, "PAYLOAD_TOO_LARGE");
+    assert_eq!(status.get_error_details().error_info().unwrap().metadata["max_bytes"], "65536");
+    let batch = v1::DetectBatchRequest { images: vec![Bytes::new(); 40_000], ..Default::default() };
+    assert_refused(&client.detect_batch(batch).await.unwrap_err(), Code::InvalidArgument, "PAYLOAD_TOO_LARGE");
+    let fewer = v1::DetectBatchRequest { images: vec![Bytes::new(); 1_000], ..Default::default() };
+    assert_refused(&client.detect_batch(fewer).await.unwrap_err(), Code::InvalidArgument, "BATCH_TOO_LARGE");
+    let stream = |options| {
+        let settings = v1::StreamSettings { model: None, options: Some(options) };
+        let frame = v1::Frame { id: 1, image: photo("chelsea.png") };
+        futures::stream::iter([Message::Settings(settings), Message::Frame(frame)])
+            .map(|message| v1::StreamDetectRequest { message: Some(message) })
+    };
+    let mut answers = client.stream_detect(stream(many())).await.unwrap().into_inner();
+    assert_refused_in_stream(&answers.next().await.unwrap().unwrap_err(), Code::InvalidArgument, "PAYLOAD_TOO_LARGE");
+    let some = v1::DetectOptions { classes: vec!["cat".to_owned(); 1_000], ..Default::default() };
+    let mut answers = client.stream_detect(stream(some)).await.unwrap().into_inner();
+    let Some(Outcome::Failure(failure)) = answers.next().await.unwrap().unwrap().result.unwrap().outcome else {
+        panic!("too many classes")
+    };
+    assert_eq!(failure.code, "INVALID_OPTION");
+}
+
+#[tokio::test]
+async fn a_panic_over_one_photo_of_several_is_that_photos_failure() {
+    let spotter = faulty(|| panic!("secret")).await;
+    let mut client = client(&spotter).await;
+    let internal = |result: Option<v1::Result>| match result.unwrap().outcome.unwrap() {
+        Outcome::Failure(failure) => assert!(failure.code == "INTERNAL" && !failure.detail.contains("secret")),
+        Outcome::Response(response) => panic!("{response:?}"),
+    };
+    let batch = v1::DetectBatchRequest { images: vec![photo("chelsea.png"); 2], ..Default::default() };
+    let results = client.detect_batch(batch).await.unwrap().into_inner().results;
+    assert_eq!(results.len(), 2);
+    results.into_iter().for_each(|result| internal(Some(result)));
+
+    let (frames, receiver) = mpsc::channel(1);
+    let mut answers = client.stream_detect(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+    for id in 1..=2 {
+        let frame = v1::Frame { id, image: photo("chelsea.png") };
+        frames.send(v1::StreamDetectRequest { message: Some(Message::Frame(frame)) }).await.unwrap();
+        let answer = answers.next().await.expect("the stream goes on").unwrap();
+        assert_eq!(answer.frame_id, id);
+        internal(answer.result);
+    }
 }
 
 /// As above; the headers of a stream have gone out by then.

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use spotter::grpc::proto::v1::DetectRequest;
 use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::Status;
 
 use crate::support::photos::photo;
@@ -54,6 +56,33 @@ async fn a_timeout_that_is_none_is_refused() {
     }
     let twice = spotter.get("/v1/models").header("x-request-timeout", "1").header("x-request-timeout", "2");
     problem(twice, 400, "INVALID_REQUEST").await;
+}
+
+/// Whoever sends an upload with it is told from the head, before it is known who that is.
+#[tokio::test]
+async fn an_upload_with_a_timeout_that_is_none_is_not_waited_for() {
+    let spotter = Spotter::start(&[]).await;
+    for length in [1_000, 1_000_000_000] {
+        let mut socket = TcpStream::connect(spotter.address()).await.unwrap();
+        let head = format!(
+            "POST /v1/detect HTTP/1.1\r\nhost: x\r\nx-request-timeout: soon\r\ncontent-length: {length}\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        // To the end of the connection: nothing of the body has come.
+        socket.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 ") && head.to_ascii_lowercase().contains("connection: close"), "{head}");
+        assert!(body.contains("X-Request-Timeout"), "{body}");
+    }
+    // A body that has come along is read, and the connection kept.
+    let mut socket = TcpStream::connect(spotter.address()).await.unwrap();
+    let refused = "POST /v1/detect HTTP/1.1\r\nhost: x\r\nx-request-timeout: soon\r\ncontent-length: 4\r\n\r\nbody";
+    let next = "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    socket.write_all(format!("{refused}{next}").as_bytes()).await.unwrap();
+    let mut answers = String::new();
+    socket.read_to_string(&mut answers).await.unwrap();
+    assert!(answers.starts_with("HTTP/1.1 400 ") && answers.contains("HTTP/1.1 200 OK"), "{answers}");
 }
 
 #[tokio::test]

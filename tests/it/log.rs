@@ -6,7 +6,9 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
-use spotter::grpc::proto::v1::{DetectBatchRequest, DetectRequest};
+use spotter::grpc::proto::v1::stream_detect_request::Message;
+use spotter::grpc::proto::v1::{DetectBatchRequest, DetectRequest, Frame, StreamDetectRequest};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
 
 use crate::cli::{log_of, serve};
@@ -22,7 +24,11 @@ async fn each_request_has_one_line_with_what_it_met() {
     let mut keys = tempfile::NamedTempFile::new().unwrap();
     writeln!(keys, "shop: {KEY}").unwrap();
     let (model_server, keys) = (serving_model.url(), keys.path().to_str().unwrap());
-    let flags = ["--listen", "127.0.0.1:0", "--log-format", "json", "--log", "trace", "--api-keys", keys];
+    let flags = [
+        &["--listen", "127.0.0.1:0", "--log-format", "json", "--log", "trace", "--api-keys", keys][..],
+        &["--max-image-bytes", "300000"],
+    ]
+    .concat();
     let (mut serving, banner) = serve(&[&flags[..], &["--serving", &model_server, "--labels", "coco"]].concat());
     let log = log_of(&mut serving);
     let url = banner[1].split_whitespace().last().unwrap();
@@ -51,7 +57,23 @@ async fn each_request_has_one_line_with_what_it_met() {
     grpc.detect_batch(batch).await.unwrap();
     serving_model.change(|script| script.refuse = Some(Status::invalid_argument("the model's own words")));
     assert_eq!(post("model-bad", chelsea.to_vec()).await.unwrap().status(), 502);
-    drop((client, grpc));
+    let frame = |image| StreamDetectRequest { message: Some(Message::Frame(Frame { id: 1, image })) };
+    // The first is answered before the second comes, which is too large.
+    let (frames, receiver) = tokio::sync::mpsc::channel(1);
+    let stream = with_id("grpc-stream").map(|()| ReceiverStream::new(receiver));
+    let mut answers = grpc.stream_detect(stream).await.unwrap().into_inner();
+    for image in [chelsea.clone(), vec![0; 400_000].into()] {
+        frames.send(frame(image)).await.unwrap();
+        answers.message().await.ok();
+    }
+    let brew = reqwest::Method::from_bytes("BREW-".repeat(1000).as_bytes()).unwrap();
+    let asked = client.request(brew, format!("{url}/v1/models")).bearer_auth(KEY).header("x-request-id", "brew").send();
+    assert_eq!(asked.await.unwrap().status(), 405);
+    // Refused by a layer around the services.
+    let mut late = ask("grpc-late", chelsea.clone());
+    late.metadata_mut().insert("x-request-timeout", "soon".parse().unwrap());
+    grpc.detect(late).await.unwrap_err();
+    drop((client, grpc, answers));
     serving.signal("TERM");
     assert!(serving.0.wait().unwrap().success());
 
@@ -88,6 +110,13 @@ async fn each_request_has_one_line_with_what_it_met() {
         assert_eq!((&line["model"], &line["bytes"]), (&json!("model"), &json!(8)), "{line}");
         assert!(line["detail"].is_string() && line.get("decode_ms").is_none() && line.get("width").is_none(), "{line}");
     }
+    let stream = line("grpc-stream");
+    assert_eq!((&stream["status"], &stream["code"]), (&json!(413), &json!("PAYLOAD_TOO_LARGE")), "{stream}");
+    assert_eq!((&stream["photos"], &stream["bytes"], &stream["key"]), (&json!(1), &json!(bytes), &json!("shop")));
+    assert!(stream["infer_ms"].is_number() && stream["detail"].is_string(), "{stream}");
+    let brew = line("brew");
+    assert_eq!((&brew["method"], &brew["status"]), (&json!("_OTHER"), &json!(405)), "{brew}");
+    assert_eq!(line("grpc-late")["code"], "INVALID_REQUEST");
     let batch = line("grpc-batch");
     assert_eq!((&batch["status"], &batch["photos"]), (&json!(200), &json!(2)), "{batch}");
     assert_eq!(batch["bytes"], bytes + 8, "{batch}");
@@ -97,4 +126,37 @@ async fn each_request_has_one_line_with_what_it_met() {
     assert_eq!((&model_bad["level"], &model_bad["code"]), (&json!("WARN"), &json!("MODEL_CONTRACT")), "{model_bad}");
     assert!(model_bad["cause"].as_str().unwrap().contains("the model's own words"), "{model_bad}");
     assert!(model_bad["infer_ms"].is_number() && model_bad.get("interpret_ms").is_none(), "{model_bad}");
+}
+
+/// In the form for people a line break in a client's own text would be the end of a line, and what follows whatever it likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_line_breaks_make_no_lines() {
+    let flags =
+        ["--listen", "127.0.0.1:0", "--log-format", "text", "--log", "debug", "--key-rate", "1", "--key-burst", "2"];
+    let mut keys = tempfile::NamedTempFile::new().unwrap();
+    writeln!(keys, "shop: {KEY}").unwrap();
+    let (mut serving, banner) = serve(&[&flags[..], &["--api-keys", keys.path().to_str().unwrap()]].concat());
+    let log = log_of(&mut serving);
+    let url = banner[1].split_whitespace().last().unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let forged = "cat\nFORGED a line\r\x1b[2J";
+    let item = json!({"image": "AQID", "classes": [forged], forged: 1, "version_label": forged});
+    let batch = json!({"images": [&item]});
+    let answer = client.post(format!("{url}/v1/detect/batch")).bearer_auth(KEY).json(&batch).send().await.unwrap();
+    assert_eq!(answer.json::<Value>().await.unwrap()["failed"], 1);
+    let answer = client.post(format!("{url}/v1/detect")).bearer_auth(KEY).json(&item).send().await.unwrap();
+    assert_eq!(answer.status(), 422);
+    // One too many: a layer around the services refuses it, and its line names the key as any other does.
+    let mut grpc = DetectionServiceClient::connect(url.to_owned()).await.unwrap();
+    let mut request = Request::new(DetectRequest::default());
+    request.metadata_mut().insert("x-api-key", KEY.parse().unwrap());
+    assert_eq!(grpc.detect(request).await.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    drop((client, grpc));
+    serving.signal("TERM");
+    assert!(serving.0.wait().unwrap().success());
+    let log = log.join().unwrap();
+    assert!(log.contains("FORGED") && log.contains("a photo among others failed"), "it is told: {log}");
+    assert!(!log.lines().any(|line| line.starts_with("FORGED")) && !log.contains("\x1b[2J"), "{log}");
+    let refused = log.lines().find(|line| line.contains("RATE_LIMITED")).expect("a line");
+    assert!(refused.contains("key=\"shop\""), "{refused}");
 }

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::io::Write;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use reqwest::RequestBuilder;
 use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
-use spotter::grpc::proto::v1::{DetectBatchRequest, DetectRequest};
+use spotter::grpc::proto::v1::stream_detect_request::Message;
+use spotter::grpc::proto::v1::{DetectBatchRequest, DetectRequest, Frame, StreamDetectRequest};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::support::photos::photo;
@@ -96,6 +99,30 @@ async fn grpc_calls_are_counted_by_method_with_the_status_that_http_has() {
     has(&text, &calls("DetectBatch", r#"status="200",code=""} 1"#));
     has(&text, r#"spotter_photos_total{model="model",version="3"} 3"#);
     has(&text, r#"spotter_photos_failed_total{model="model",code="UNSUPPORTED_IMAGE_FORMAT"} 3"#);
+}
+
+/// With its head nobody knows yet how it ends.
+#[tokio::test]
+async fn a_stream_is_counted_by_how_it_ends() {
+    let spotter = Spotter::start(&["--max-image-bytes", "300000"]).await;
+    let mut client = DetectionServiceClient::connect(spotter.url("")).await.unwrap();
+    let frame = |image| StreamDetectRequest { message: Some(Message::Frame(Frame { id: 1, image })) };
+    let calls = |rest| format!(r#"spotter_requests_total{{route="/spotter.v1.DetectionService/StreamDetect",{rest}"#);
+    for (image, is_whole) in [(photo("chelsea.png"), true), (Bytes::from(vec![0; 400_000]), false)] {
+        let mut answers = client.stream_detect(futures::stream::iter([frame(image)])).await.unwrap().into_inner();
+        assert_eq!(answers.next().await.unwrap().is_ok(), is_whole);
+        assert!(answers.next().await.is_none());
+    }
+    let text = scraped(&spotter).await;
+    has(&text, &calls(r#"status="200",code=""} 1"#));
+    has(&text, &calls(r#"status="413",code="PAYLOAD_TOO_LARGE"} 1"#));
+    // Whoever leaves has had its answer for as long as it liked.
+    let (frames, receiver) = tokio::sync::mpsc::channel(1);
+    let mut answers = client.stream_detect(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+    frames.send(frame(photo("chelsea.png"))).await.unwrap();
+    answers.next().await.unwrap().unwrap();
+    drop((answers, frames, client));
+    while !scraped(&spotter).await.lines().any(|line| line == calls(r#"status="200",code=""} 2"#)) {}
 }
 
 #[tokio::test]

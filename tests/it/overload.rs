@@ -9,11 +9,16 @@ use spotter::app;
 use spotter::backend::Call;
 use spotter::deadline::Deadline;
 use spotter::detect::{Job, Keep, Wanted};
+use spotter::grpc::proto::v1::DetectRequest;
+use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use spotter::request_id::RequestId;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use crate::support::photos::photo;
 use crate::support::scripted_serving::{Script, ScriptedServing};
-use crate::support::service::{Spotter, problem_and_headers, settings};
+use crate::support::service::{Spotter, problem, problem_and_headers, settings};
 
 fn upload(spotter: &Spotter) -> reqwest::RequestBuilder {
     spotter.post("/v1/detect").body(photo("chelsea.png"))
@@ -57,6 +62,78 @@ async fn a_full_model_says_how_many_are_in_work_and_waiting() {
     let (headers, body) = problem_and_headers(upload(&spotter), 503, "OVERLOADED").await;
     assert!(headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
     assert_eq!((&body["in_flight"], &body["queued"], &body["limit"]), (&1.into(), &0.into(), &1.into()), "{body}");
+    serving.release();
+    assert_eq!(busy.await.unwrap().unwrap().status(), 200);
+}
+
+/// One place, taken by a photo that is held, and hardly any patience.
+async fn full() -> (ScriptedServing, Spotter, JoinHandle<reqwest::Result<reqwest::Response>>) {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let flags = ["--serving", &serving.url(), "--max-in-flight", "1", "--max-queue-ms", "1"];
+    let spotter = Spotter::start(&flags).await;
+    // By this one it is known how long photos take.
+    serving.change(|script| script.delay = Duration::from_millis(50));
+    spotter.detect("/v1/detect", photo("chelsea.png")).await;
+    serving.change(|script| script.hang = true);
+    let busy = tokio::spawn(upload(&spotter).send());
+    serving.until(|received| received.predicts.len() == 2).await;
+    (serving, spotter, busy)
+}
+
+/// All that comes back for these bytes until the connection ends.
+async fn answer_to(mut socket: TcpStream, bytes: &str) -> String {
+    socket.write_all(bytes.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn with_a_full_model_an_upload_is_refused_by_its_head() {
+    let (serving, spotter, busy) = full().await;
+    for (path, more) in [
+        ("/v1/detect", "content-length: 240512\r\n"),
+        ("/v1/detect", "content-length: 20000000\r\n"),
+        ("/v1/detect", "content-length: 240512\r\nexpect: 100-continue\r\n"),
+        ("/v1/detect", "transfer-encoding: chunked\r\n"),
+        ("/v1/models/model/detect", "content-length: 240512\r\n"),
+        ("/v1/detect/batch", "content-type: application/json\r\ncontent-length: 240512\r\n"),
+    ] {
+        let socket = TcpStream::connect(spotter.address()).await.unwrap();
+        let answer = answer_to(socket, &format!("POST {path} HTTP/1.1\r\nhost: x\r\n{more}\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("OVERLOADED"), "{path} {more}: {answer}");
+        assert!(answer.to_ascii_lowercase().contains("\r\nretry-after: "), "{path} {more}: {answer}");
+    }
+    // What is not for this model is not its matter.
+    problem(spotter.post("/v1/models/none/detect").body(photo("chelsea.png")), 404, "UNKNOWN_MODEL").await;
+    let mut grpc = DetectionServiceClient::connect(spotter.url("")).await.unwrap();
+    let status = grpc.detect(DetectRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unavailable, "before it is seen that there is no photo: {status:?}");
+    serving.release();
+    assert_eq!(busy.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn an_upload_that_finds_the_model_full_when_it_has_arrived_is_not_unpacked() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let flags = ["--serving", &serving.url(), "--max-in-flight", "1", "--max-queue-ms", "1"];
+    let service = app::build(&settings(&flags)).unwrap();
+    let arriving = service.arriving.clone();
+    let spotter = Spotter::run(service).await;
+    serving.change(|script| script.delay = Duration::from_millis(50));
+    spotter.detect("/v1/detect", photo("chelsea.png")).await;
+    // What is no base64 would be told so, if anybody looked.
+    let (begin, end) = (r#"{"image": "%%%"#, r#"%"}"#);
+    let head = "POST /v1/detect HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
+    let mut socket = TcpStream::connect(spotter.address()).await.unwrap();
+    let length = begin.len() + end.len();
+    socket.write_all(format!("{head}content-length: {length}\r\n\r\n{begin}").as_bytes()).await.unwrap();
+    until(|| arriving.bytes().0 > 0).await;
+    serving.change(|script| script.hang = true);
+    let busy = tokio::spawn(upload(&spotter).send());
+    serving.until(|received| received.predicts.len() == 2).await;
+    let answer = answer_to(socket, end).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("OVERLOADED"), "{answer}");
     serving.release();
     assert_eq!(busy.await.unwrap().unwrap().status(), 200);
 }

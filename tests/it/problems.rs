@@ -234,7 +234,8 @@ impl Backend for Faulty {
     }
 }
 
-async fn faulty(fault: impl Fn() -> Fault + Send + Sync + 'static) -> Spotter {
+/// A service whose model answers nothing but this.
+pub async fn faulty(fault: impl Fn() -> Fault + Send + Sync + 'static) -> Spotter {
     let mut service = app::build(&settings(&[])).unwrap();
     service.catalog = Catalog::new(vec![Model::new(Profile::named("faulty"), Arc::new(Faulty(Box::new(fault))))]);
     Spotter::run(service).await
