@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,6 +15,10 @@ use crate::fault::chain;
 /// Why the new state is not used.
 type Unusable = Box<dyn Error + Send + Sync>;
 
+/// Takes a thing as its files have it now. Says how these were before they were read, which are other files where the thing has
+/// come to name others.
+type Again = Box<dyn Fn() -> Result<Vec<Stamp>, Unusable> + Send + Sync>;
+
 /// The things that can be read again.
 #[derive(Default)]
 pub struct Reloads(Vec<Reload>);
@@ -21,8 +26,8 @@ pub struct Reloads(Vec<Reload>);
 struct Reload {
     what: &'static str,
     files: Box<dyn Fn() -> Vec<PathBuf> + Send + Sync>,
-    again: Box<dyn Fn() -> Result<(), Unusable> + Send + Sync>,
-    /// As the files were when they were looked at last.
+    again: Again,
+    /// As the files were before they were read last.
     seen: Mutex<Vec<Stamp>>,
 }
 
@@ -37,13 +42,14 @@ pub enum Which {
 
 impl Reloads {
     /// Adds a thing that is made of these files and folders. `again` reads it anew and puts it in the place of the old one, or
-    /// fails and leaves the old one. `seen` is how the files were before they were read: what has changed since is read again.
+    /// fails and leaves the old one; it says how the files were before it read them. `seen` is the same of the first time: what
+    /// has changed since is read again.
     pub fn add<E>(
         &mut self,
         what: &'static str,
         seen: Vec<Stamp>,
         files: impl Fn() -> Vec<PathBuf> + Send + Sync + 'static,
-        again: impl Fn() -> Result<(), E> + Send + Sync + 'static,
+        again: impl Fn() -> Result<Vec<Stamp>, E> + Send + Sync + 'static,
     ) where
         E: Into<Unusable>,
     {
@@ -58,14 +64,21 @@ impl Reloads {
         for Reload { what, files, again, seen } in &self.0 {
             // Before they are read: what changes meanwhile is seen the next time.
             let now = stamps(&files());
-            let before = std::mem::replace(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+            let see = |now| std::mem::replace(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner), now);
+            let before = see(now.clone());
             // Of some things there may be none.
             if now.is_empty() && before.is_empty() || which == Which::Changed && before == now {
                 continue;
             }
             any = true;
-            match again() {
-                Ok(()) => tracing::info!(what, "read again"),
+            // A panic is a defect of ours, for which neither the service nor the other things are given up.
+            let outcome =
+                panic::catch_unwind(AssertUnwindSafe(again)).unwrap_or_else(|_| Err("a panic, told above".into()));
+            match outcome {
+                Ok(read) => {
+                    see(read);
+                    tracing::info!(what, "read again");
+                }
                 Err(error) => {
                     let cause = chain(&*error);
                     tracing::error!(what, cause, "cannot be used as it is now; what was read before stays in force");
@@ -145,13 +158,13 @@ mod tests {
     /// Files of one thing, and how often it was read again.
     fn watching(path: &Path) -> (Reloads, impl Fn() -> usize + use<>) {
         let (mut reloads, read) = (Reloads::default(), Arc::new(AtomicUsize::new(0)));
-        let (path, count) = (path.to_owned(), Arc::clone(&read));
+        let (path, count) = (vec![path.to_owned()], Arc::clone(&read));
+        let (seen, files) = (stamps(&path), path.clone());
         let again = move || {
             count.fetch_add(1, Ordering::Relaxed);
-            Ok::<_, Infallible>(())
+            Ok::<_, Infallible>(stamps(&path))
         };
-        let seen = stamps(std::slice::from_ref(&path));
-        reloads.add("thing", seen, move || vec![path.clone()], again);
+        reloads.add("thing", seen, move || files.clone(), again);
         (reloads, move || read.load(Ordering::Relaxed))
     }
 
@@ -173,6 +186,64 @@ mod tests {
         fs::remove_file(&path).expect("removed");
         reloads.run(Which::Changed);
         assert_eq!(read(), 4);
+    }
+
+    /// A file that names others, as the configuration does.
+    #[test]
+    fn what_comes_to_name_other_files_is_read_once_and_watched_by_those() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let (list, read) = (at("list"), Arc::new(AtomicUsize::new(0)));
+        for name in ["one", "two"] {
+            fs::write(at(name), name).expect("written");
+        }
+        fs::write(&list, "one").expect("written");
+        let files = Arc::new(Mutex::new(vec![list.clone(), at("one")]));
+        let named = {
+            let (list, folder) = (list.clone(), folder.path().to_owned());
+            move || vec![list.clone(), folder.join(fs::read_to_string(&list).expect("read"))]
+        };
+        let again = {
+            let (files, count) = (Arc::clone(&files), Arc::clone(&read));
+            move || {
+                count.fetch_add(1, Ordering::Relaxed);
+                *files.lock().expect("no panic") = named();
+                Ok::<_, Infallible>(stamps(&files.lock().expect("no panic")))
+            }
+        };
+        let mut reloads = Reloads::default();
+        let seen = stamps(&files.lock().expect("no panic"));
+        reloads.add("list", seen, move || files.lock().expect("no panic").clone(), again);
+        let mut count = || {
+            reloads.run(Which::Changed);
+            read.load(Ordering::Relaxed)
+        };
+        fs::write(&list, "two").expect("written");
+        assert_eq!((count(), count()), (1, 1), "once");
+        fs::write(at("one"), "longer").expect("written");
+        assert_eq!(count(), 1, "which is no longer named");
+        fs::write(at("two"), "longer").expect("written");
+        assert_eq!(count(), 2);
+    }
+
+    #[test]
+    fn a_panic_while_a_thing_is_read_leaves_the_others_and_is_not_repeated_until_its_files_change() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("thing");
+        let tries = Arc::new(AtomicUsize::new(0));
+        let mut reloads = Reloads::default();
+        let (files, count) = (vec![path.clone()], Arc::clone(&tries));
+        let again = move || -> Result<Vec<Stamp>, Infallible> {
+            count.fetch_add(1, Ordering::Relaxed);
+            panic!("a defect")
+        };
+        reloads.add("broken", Vec::new(), move || files.clone(), again);
+        let (other, read) = watching(&path);
+        reloads.0.extend(other.0);
+        fs::write(&path, "one").expect("written");
+        reloads.run(Which::Changed);
+        reloads.run(Which::Changed);
+        assert_eq!((tries.load(Ordering::Relaxed), read()), (1, 1));
     }
 
     /// As the kubelet does it: `..data` is another link from one moment to the next, and no file is written.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 
+use crate::access::key_files::LoadError;
+use crate::access::keys::Reloaded;
 use crate::app::{self, Assembly, StartError, Succession};
 use crate::config::{CommandLine, Mistakes, Reading, Settings};
 use crate::fault::chain;
@@ -85,8 +87,12 @@ impl Reloading {
         let (files, again) = (Arc::clone(&in_force), in_force);
         reloads.add("keys", seen.keys, move || keys(&files.reading().settings), move || again.keys());
         if let Some(identity) = identity {
-            let identity = Arc::clone(identity);
-            reloads.add("certificate and key", seen.pair, move || pair.clone(), move || identity.reload());
+            let (identity, files) = (Arc::clone(identity), pair.clone());
+            let again = move || {
+                let seen = stamps(&files);
+                identity.reload().map(|()| seen)
+            };
+            reloads.add("certificate and key", seen.pair, move || pair.clone(), again);
         }
         Self { reloads, pace }
     }
@@ -100,7 +106,7 @@ impl Reloading {
                 () = rest(self.pace) => Which::Changed,
             };
             let reloads = Arc::clone(&reloads);
-            tokio::task::spawn_blocking(move || reloads.run(which)).await.expect("nothing that is read again panics");
+            tokio::task::spawn_blocking(move || reloads.run(which)).await.expect("panics are caught");
         }
     }
 }
@@ -118,7 +124,7 @@ impl InForce {
     }
 
     /// Another service for the settings as they are now.
-    fn configuration(&self) -> Result<(), Unusable> {
+    fn configuration(&self) -> Result<Vec<Stamp>, Unusable> {
         let old = self.reading();
         let new = self.command_line.read().map_err(|Mistakes(mistakes)| {
             for mistake in &mistakes {
@@ -131,20 +137,25 @@ impl InForce {
         }
         let new = new.keeping_what_waits(&old);
         app::check_exposure(&new.settings).map_err(Unusable::Start)?;
+        let seen = new.stamps();
         let current = self.succession.current();
         let service = self.assembly.service(&new.settings, Some(&current)).map_err(Unusable::Start)?;
         drop(current);
         self.succession.install(service);
         app::look_after(self.succession.current(), &new.settings);
         *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = new;
-        Ok(())
+        Ok(seen)
     }
 
-    fn keys(&self) -> Result<(), crate::access::key_files::LoadError> {
-        let Some(keys) = self.succession.current().access.keys.clone() else { return Ok(()) };
-        keys.reload()?;
+    fn keys(&self) -> Result<Vec<Stamp>, LoadError> {
+        let seen = stamps(&keys(&self.reading().settings));
+        let Some(keys) = self.succession.current().access.keys.clone() else { return Ok(seen) };
+        let said = match keys.reload()? {
+            Reloaded::Changed => "other keys hold from now on",
+            Reloaded::Unchanged => "the keys are those that held before",
+        };
         let names: Vec<_> = keys.ring().names().map(ToString::to_string).collect();
-        tracing::info!(path = %keys.path().display(), names = names.join(", "), "the keys were read again");
-        Ok(())
+        tracing::info!(path = %keys.path().display(), names = names.join(", "), "{said}");
+        Ok(seen)
     }
 }

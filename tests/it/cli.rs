@@ -388,7 +388,9 @@ async fn keys_that_change_hold_without_a_restart_and_are_never_logged() {
     serving.0.kill().unwrap();
     let log = banner.concat() + &log.join().unwrap();
     assert!(
-        log.contains(r#""key":"shop""#) && log.contains("the keys were read again") && log.contains(r#""what":"keys""#),
+        log.contains(r#""key":"shop""#)
+            && log.contains("other keys hold from now on")
+            && log.contains(r#""what":"keys""#),
         "{log}"
     );
     for key in [old, new, guessed] {

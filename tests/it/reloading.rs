@@ -270,6 +270,44 @@ async fn a_request_in_flight_keeps_the_models_it_began_with() {
     assert_eq!(serving.received(|received| received.peers.clone()), peers, "the connections are kept");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_read_again_on_sighup_and_bad_ones_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    let (old, new) = ("0123456789abcdef-old", "0123456789abcdef-new");
+    let write = |text: &str| fs::write(&path, text).unwrap();
+    write(&format!("shop: {old}\n"));
+    let running = Running::start(&["--api-keys", path.to_str().unwrap(), "--watch-files-ms", "0"]);
+    let holds = async |key: &str| {
+        let request = running.client.get(format!("{}/v1/models", running.url)).bearer_auth(key);
+        request.send().await.unwrap().status() == 200
+    };
+    let hangup = || {
+        running.process.signal("HUP");
+        running.read_again("keys")
+    };
+    let told = |lines: &[Value], what: &str| lines.iter().any(|line| line["message"] == what);
+    assert!(holds(old).await && !holds(new).await);
+
+    write(&format!("shop: {new}\n"));
+    assert!(holds(old).await, "nobody has said so yet");
+    let (line, before) = hangup();
+    assert_eq!(line["message"], "read again");
+    assert!(told(&before, "other keys hold from now on"), "{before:?}");
+    assert!(!holds(old).await && holds(new).await);
+
+    write("shop: short\n");
+    let (line, _) = hangup();
+    assert!(line["level"] == "ERROR" && !line.to_string().contains("short\\n"), "{line}");
+    assert!(!holds(old).await && holds(new).await);
+
+    write(&format!("# as before\nshop: {new}\n"));
+    let (line, before) = hangup();
+    assert_eq!(line["message"], "read again");
+    assert!(told(&before, "the keys are those that held before"), "{before:?}");
+    assert!(holds(new).await);
+}
+
 /// What would open the service to everybody is a mistake while it runs as much as at its start.
 #[tokio::test(flavor = "multi_thread")]
 async fn taking_the_keys_away_beyond_loopback_is_refused() {

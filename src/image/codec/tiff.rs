@@ -25,6 +25,8 @@ mod old_jpeg;
 mod packing;
 mod picture;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use image::metadata::Orientation;
 

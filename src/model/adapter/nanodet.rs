@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::geometry::{Canvas, Rect, Size};
 use crate::model::adapter::{
     Adapter, Candidate, Class, Origin, Outputs, Reader, STRIDES, best_class, cell_count, cells, fixed_picture,
-    only_input,
+    only_input, score,
 };
 use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Resize, Samples};
 use crate::model::nms;
@@ -107,17 +107,11 @@ impl Reader for NanoDet {
             let rows = classes.chunks_exact(self.classes).zip(boxes.chunks_exact(4 * self.bins));
             for ((column, row), (scores, distances)) in cells(self.canvas, level.stride).zip(rows) {
                 // One class a cell reads better to people than every class above the threshold.
-                let Some((index, score)) = best_class(scores).filter(|&(_, score)| score >= min_score) else {
-                    continue;
-                };
+                let Some((index, highest)) = best_class(scores) else { continue };
+                let Some(score) = score(&level.classes, highest, min_score)? else { continue };
                 let rect = self.rect(column, row, level.stride, distances);
                 if rect.is_finite() {
-                    candidates.push(Candidate {
-                        class: Class::Index(index),
-                        score: score.min(1.0),
-                        rect,
-                        origin: Origin::default(),
-                    });
+                    candidates.push(Candidate { class: Class::Index(index), score, rect, origin: Origin::default() });
                 }
             }
         }

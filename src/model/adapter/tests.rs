@@ -223,6 +223,22 @@ mod yolox {
     }
 
     #[test]
+    fn logits_in_the_place_of_scores_break_the_contract() {
+        for (objectness, class) in [(4.5, 0.9), (0.9, 4.5)] {
+            let mut rows = vec![0.0; 21 * 7];
+            rows[..7].copy_from_slice(&[0.0, 0.0, 0.0, 0.0, objectness, -3.0, class]);
+            let answer = outputs([("output", numbers(&[1, 21, 7], &rows))]);
+            let text = cause(detector().interpret(&answer, Size::new(32, 32), 0.3));
+            assert!(text.contains("'output' holds 4.5 where a score of 0 to 1 was expected"), "{text}");
+        }
+        // Less than nothing twice is not something.
+        let mut rows = vec![0.0; 21 * 7];
+        rows[..7].copy_from_slice(&[0.0, 0.0, 0.0, 0.0, -0.9, -0.9, -0.9]);
+        let answer = outputs([("output", numbers(&[1, 21, 7], &rows))]);
+        assert!(detector().interpret(&answer, Size::new(32, 32), 0.3).expect("read").is_empty());
+    }
+
+    #[test]
     fn another_number_of_rows_is_another_model() {
         let outputs = [("output", spec(DType::F32, &[Some(1), Some(22), Some(7)]))];
         assert!(choose(&signature(&[("images", spec(DType::F32, &SMALL))], &outputs)).is_err());
@@ -247,18 +263,29 @@ mod nanodet {
         choose(&signature(&[("input_1:0", spec(DType::F32, &SMALL))], &outputs)).expect("understood")
     }
 
+    /// An answer of zeros.
+    fn nothing() -> Vec<(String, Tensor)> {
+        let zeros = |(key, spec): (String, TensorSpec)| {
+            let shape: Vec<_> = spec.axes.expect("known").into_iter().map(|axis| axis.expect("known")).collect();
+            let zeros = vec![0.0; shape.iter().product()];
+            (key, Tensor::new(shape, Values::F32(zeros)).expect("fits"))
+        };
+        specs().into_iter().map(zeros).collect()
+    }
+
+    #[test]
+    fn logits_in_the_place_of_scores_break_the_contract() {
+        let mut tensors = nothing();
+        tensors[4].1 = numbers(&[1, 1, CLASSES], &[-2.0, 4.5]);
+        let text = cause(detector().interpret(&tensors.into_iter().collect(), Size::new(32, 32), 0.3));
+        assert!(text.contains("'a2' holds 4.5 where a score of 0 to 1 was expected"), "{text}");
+    }
+
     #[test]
     fn distances_are_expectations_from_the_centre_of_the_cell() {
         let adapter = detector();
         assert_eq!((adapter.kind, adapter.classes), ("NanoDet", Some(CLASSES)));
-        let mut tensors: Vec<(String, Tensor)> = specs()
-            .into_iter()
-            .map(|(key, spec)| {
-                let shape: Vec<_> = spec.axes.expect("known").into_iter().map(|axis| axis.expect("known")).collect();
-                let zeros = vec![0.0; shape.iter().product()];
-                (key, Tensor::new(shape, Values::F32(zeros)).expect("fits"))
-            })
-            .collect();
+        let mut tensors = nothing();
         // The only cell of stride 32: centre 15.5; each side certain to be in bin 0 or halfway between 0 and 1.
         let mut scores = vec![0.0; CLASSES];
         scores[1] = 0.7;

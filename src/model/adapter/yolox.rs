@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::geometry::Size;
 use crate::model::adapter::{
     Adapter, Candidate, Class, Origin, Outputs, Reader, STRIDES, around, best_class, cell_count, cells, fixed_picture,
-    only_input, yolo,
+    only_input, score, yolo,
 };
 use crate::model::input::{CanvasSize, Channels, Form, Input, Layout, Pixels, Resize, Samples};
 use crate::model::nms;
@@ -88,19 +88,17 @@ impl Reader for YoloX {
             let (place, scores) = values.split_at(BEFORE_CLASSES);
             let &[x, y, width, height, objectness] = place else { unreachable!("split at five") };
             let Some((index, class_score)) = best_class(scores) else { continue };
-            let score = objectness * class_score;
-            if score.is_nan() || score < min_score {
+            // Each by itself: the product of two logits may be anything.
+            let certainty =
+                score(&self.output, objectness, min_score)?.zip(score(&self.output, class_score, min_score)?);
+            let Some(score) = certainty.map(|(object, class)| object * class).filter(|score| *score >= min_score)
+            else {
                 continue;
-            }
+            };
             let (x, y) = ((x + column as f32) * stride, (y + row as f32) * stride);
             let rect = around(x, y, width.exp() * stride, height.exp() * stride);
             if rect.is_finite() {
-                candidates.push(Candidate {
-                    class: Class::Index(index),
-                    score: score.min(1.0),
-                    rect,
-                    origin: Origin::default(),
-                });
+                candidates.push(Candidate { class: Class::Index(index), score, rect, origin: Origin::default() });
             }
         }
         Ok(nms::suppress(candidates, IOU))

@@ -9,8 +9,8 @@ pub(super) fn unit(form: &Form) -> (usize, u32) {
     if across * down == 1 {
         return (form.row_bytes(), 1);
     }
-    let samples = form.grid.chunk.width.div_ceil(across) * (across * down + 2);
-    (samples as usize * form.depth.bits() as usize / 8, down)
+    let samples = form.grid.chunk.width.div_ceil(across) as usize * (across * down + 2) as usize;
+    (samples * form.depth.bits() as usize / 8, down)
 }
 
 /// Gives chroma to each of the pixels that share it.

@@ -7,7 +7,7 @@ use super::compression::code;
 use super::directory::{Directory, tag};
 use super::form::{Form, Source};
 use super::old_jpeg;
-use super::packing::Packing;
+use super::packing::{Packing, Wanted};
 use super::picture::Reader;
 use super::rows::Rows;
 use crate::image::codec::Broken;
@@ -114,9 +114,9 @@ impl<'a> Chunks<'a> {
         match &mut self.unpacker {
             Unpacker::Rows { rows, ends } => rows.read(form, index, ends[index]),
             Unpacker::Packed { packing, file, spans, rows } => {
-                let (unit_bytes, _) = unit(form);
-                let unpacked =
-                    packing.unpack(spans[index].of(file)?, form.grid.chunk.width, rows.units(index), unit_bytes)?;
+                let (unit_bytes, down) = unit(form);
+                let wanted = Wanted { here: rows.units(index), full: form.grid.chunk.height.div_ceil(down) };
+                let unpacked = packing.unpack(spans[index].of(file)?, form.grid.chunk.width, wanted, unit_bytes)?;
                 rows.show(unpacked.into());
                 rows.read(form, index, u64::MAX)
             }

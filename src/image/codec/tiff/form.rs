@@ -59,7 +59,7 @@ impl Form {
             Compression::Picture(Picture::LogLuv24) => return Err(Broken::Unsupported("LogLuv of 24 bits".into())),
             _ => Self::of_samples(directory, grid, compression)?,
         };
-        form.check_memory(stored)?;
+        form.check_bounds(stored)?;
         Ok(form)
     }
 
@@ -140,9 +140,12 @@ impl Form {
         })
     }
 
-    fn check_memory(&self, stored: Size) -> Result<(), Broken> {
+    fn check_bounds(&self, stored: Size) -> Result<(), Broken> {
         /// Beyond what grows with the picture: chunks may be larger than a small picture.
         const FREE: u128 = 16 << 20;
+        /// Beyond tiles of 16 x 16 pixels, the smallest that there may be (TIFF 6.0, section 15): each chunk costs something
+        /// however small it is.
+        const FREE_CHUNKS: u64 = 1 << 16;
         let pixel = self.samples as u128 * u128::from(self.depth.bits());
         let chunk = u128::from(self.grid.chunk.pixels()) * pixel / 8;
         let all = chunk * u128::from(self.grid.across) * u128::from(self.grid.down);
@@ -150,6 +153,10 @@ impl Form {
         // Three of the sixteen bytes a pixel that decoding may take are the finished picture.
         if chunk > 13 * pixels + FREE || all > 64 * pixels + 4 * FREE {
             return Err(Broken::Unsupported(format!("chunks of {chunk} bytes, {all} in all").into()));
+        }
+        let chunks = u64::from(self.grid.across) * u64::from(self.grid.down);
+        if chunks > stored.pixels() / 256 + FREE_CHUNKS {
+            return Err(Broken::Unsupported(format!("{chunks} strips or tiles for {pixels} pixels").into()));
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ fn headers(directory: &Directory<'_>, form: &Form, strips: usize) -> Result<Vec<
     let interval = match directory.number(tag::OLD_JPEG_RESTART_INTERVAL)? {
         Some(interval) if interval > 0 => interval,
         _ if strips > 1 => {
-            let rows = directory.required(tag::ROWS_PER_STRIP)?;
+            let rows = directory.required(tag::ROWS_PER_STRIP)?.min(u32::from(height));
             u32::from(width).div_ceil(8 * u32::from(across)) * rows.div_ceil(8 * u32::from(down))
         }
         _ => 0,

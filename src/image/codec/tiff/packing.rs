@@ -4,7 +4,8 @@ use std::io::Read;
 
 use hayro_ccitt::{DecodeError, DecodeSettings, DecoderContext, EncodingMode};
 use lzma_rust2::XzReader;
-use ruzstd::decoding::StreamingDecoder;
+use ruzstd::decoding::errors::FrameDecoderError;
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::image::codec::Broken;
 
@@ -23,22 +24,52 @@ pub(super) struct Fax {
 }
 
 impl Packing {
-    /// The bytes of so many rows; what a chunk holds beyond them is not read.
-    pub(super) fn unpack(self, packed: &[u8], columns: u32, rows: u32, row_bytes: usize) -> Result<Vec<u8>, Broken> {
+    /// The bytes of so many rows; what a chunk holds beyond them is not read, and is no more than the rows that a full one
+    /// would have.
+    pub(super) fn unpack(self, packed: &[u8], columns: u32, rows: Wanted, row_bytes: usize) -> Result<Vec<u8>, Broken> {
         /// What `xz -9` asks for, in KiB. It becomes memory only as it is filled, with no more than the rows.
         const MAX_DICTIONARY: u32 = 65 << 10;
-        /// Twice what `zstd -19` asks for. Nothing is handed out before it is full, however few rows there are.
-        const MAX_WINDOW: u64 = 16 << 20;
-        let length = rows as usize * row_bytes;
+        let bytes = |rows: u32| rows as usize * row_bytes;
         match self {
-            Self::Fax(fax) => fax.unpack(packed, columns, rows, row_bytes),
-            Self::Xz => exactly(length, XzReader::new_mem_limit(packed, false, MAX_DICTIONARY)),
-            Self::Zstandard => {
-                let decoder = StreamingDecoder::new_with_max_window_size(packed, MAX_WINDOW);
-                exactly(length, decoder.map_err(|error| Broken::reading(error.to_string()))?)
-            }
+            Self::Fax(fax) => fax.unpack(packed, columns, rows.here, row_bytes),
+            Self::Xz => exactly(bytes(rows.here), XzReader::new_mem_limit(packed, false, MAX_DICTIONARY)),
+            Self::Zstandard => zstandard(packed, bytes(rows.here), bytes(rows.full)),
         }
     }
+}
+
+/// How many rows a chunk has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// Of those that belong to the picture.
+    pub(super) here: u32,
+    /// At most: many programs fill up the last strip.
+    pub(super) full: u32,
+}
+
+/// Decodes no more than one block, 128 KiB, beyond what is wanted.
+///
+/// The crate hands out nothing before the window is full or the frame has ended, and a window may be far larger than a chunk: a
+/// few bytes that many chunks share would fill it for each of them.
+fn zstandard(packed: &[u8], wanted: usize, full: usize) -> Result<Vec<u8>, Broken> {
+    /// Twice what `zstd -19` asks for. It becomes memory only as it is filled, with no more than the rows.
+    const MAX_WINDOW: u64 = 16 << 20;
+    /// The last block of a frame, empty, and a checksum, which is not compared (RFC 8878, 3.1.1.2).
+    const END: &[u8] = &[1, 0, 0, 0, 0, 0, 0];
+    let broken = |error: FrameDecoderError| Broken::reading(error);
+    let mut source = packed;
+    let mut decoder = FrameDecoder::new();
+    decoder.set_max_window_size(MAX_WINDOW);
+    decoder.init(&mut source).map_err(broken)?;
+    decoder.decode_blocks(&mut source, BlockDecodingStrategy::UptoBytes(wanted)).map_err(broken)?;
+    if !decoder.is_finished() {
+        decoder.decode_blocks(END, BlockDecodingStrategy::UptoBlocks(1)).map_err(broken)?;
+    }
+    let unpacked = decoder.can_collect();
+    if unpacked > full {
+        return Err(Broken::Damaged(format!("{unpacked} bytes or more in a strip or tile of {full}").into()));
+    }
+    exactly(wanted, decoder)
 }
 
 fn exactly(length: usize, mut from: impl Read) -> Result<Vec<u8>, Broken> {

@@ -50,7 +50,13 @@ impl<'a> Rows<'a> {
             return Err(Broken::Damaged("strips or tiles that part subsampled chroma".into()));
         }
         let bits = if form.depth.is_packed() { 8 } else { form.depth.bits() };
-        let width = if is_opaque { row_bytes as u32 / (bits / 8) } else { grid.chunk.width };
+        let width = if is_opaque {
+            let samples = row_bytes / (bits as usize / 8);
+            u32::try_from(samples)
+                .map_err(|_| Broken::Unsupported(format!("rows of {samples} samples in a strip or tile").into()))?
+        } else {
+            grid.chunk.width
+        };
         let height = grid.chunk.height.div_ceil(rows);
         let samples = if is_opaque && !form.planar { 1 } else { form.samples as u32 };
         let mut tags = vec![
@@ -130,7 +136,7 @@ impl Seek for Window<'_> {
 }
 
 /// A TIFF file of a directory and nothing else, in the byte order of the samples.
-fn describe(tags: &[(u16, Vec<u32>)], is_little: bool) -> Vec<u8> {
+pub(super) fn describe(tags: &[(u16, Vec<u32>)], is_little: bool) -> Vec<u8> {
     const LONG: u16 = 4;
     let short = |number: u16| if is_little { number.to_le_bytes() } else { number.to_be_bytes() };
     let long = |number: u32| if is_little { number.to_le_bytes() } else { number.to_be_bytes() };
