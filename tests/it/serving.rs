@@ -235,6 +235,20 @@ async fn every_refusal_of_the_model_server_has_its_problem() {
     }
 }
 
+/// As a load balancer does that is to be taken out.
+#[tokio::test]
+async fn a_connection_that_the_model_server_takes_leave_of_is_noticed_by_no_client() {
+    let serving = ScriptedServing::with_connections_of(Duration::from_millis(20), Script::image_tensor()).await;
+    let spotter = behind(&serving, &["--serving-channels", "1"]).await;
+    let photos = async {
+        while serving.received(|received| received.peers.len()) < 6 {
+            let response = upload(&spotter).send().await.unwrap();
+            assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), photos).await.expect("five connections are left within a minute");
+}
+
 #[tokio::test]
 async fn no_model_server_is_503_and_its_return_is_noticed() {
     let reserved = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

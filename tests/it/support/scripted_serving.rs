@@ -104,6 +104,14 @@ impl ScriptedServing {
         Self::serve(Server::builder(), TcpListenerStream::new(listener), address, script)
     }
 
+    /// One that takes leave of each connection by GOAWAY when it is that old.
+    pub async fn with_connections_of(age: Duration, script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::builder().max_connection_age(age);
+        Self::serve(server, TcpListenerStream::new(listener), address, script)
+    }
+
     /// With TLS, on a free port.
     pub async fn over_tls(tls: ServerTlsConfig, script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
