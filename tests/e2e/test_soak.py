@@ -33,12 +33,14 @@ def test_every_request_of_good_and_bad_clients_is_accounted_for(spotter_binary: 
 
 def test_an_account_that_does_not_add_up_is_told(tmp_path: Path) -> None:
     ledger = Ledger()
-    fine, twice, other, unlogged, strange, lost, left = (ledger.ask("raw") for _ in range(7))
+    fine, twice, other, unlogged, strange, lost, left, vanished, unseen = (ledger.ask("raw") for _ in range(9))
     for name in (fine, twice, other, unlogged):
         ledger.answer(name, "200", {"200"})
     ledger.answer(twice, "200", {"200"})
     ledger.answer(strange, "404 NOT_FOUND", {"200"})
-    ledger.leave(left)
+    for name in (left, vanished):
+        ledger.leave(name)
+    ledger.leave(unseen, is_seen=False)
     log = tmp_path / "log"
     logged = [(fine, 200), (twice, 200), (twice, 200), (other, 500), (strange, 404), (left, 200), ("soak-99", 200)]
     lines = [{"message": "answered", "status": status, "span": {"request_id": name}} for name, status in logged]
@@ -46,4 +48,4 @@ def test_an_account_that_does_not_add_up_is_told(tmp_path: Path) -> None:
 
     assert [wrong.split()[0] for wrong in ledger.wrong] == [twice, strange]
     assert [name.split()[0] for name in ledger.lost] == [lost]
-    assert {line.split()[0] for line in ledger.against_log(log)} == {twice, other, unlogged, "soak-99"}
+    assert {line.split()[0] for line in ledger.against_log(log)} == {twice, other, unlogged, vanished, "soak-99"}

@@ -22,6 +22,8 @@ class Request:
     """`200`, or status and code of a problem; nothing yet where no answer is there."""
     left: bool = False
     """The client has gone without waiting for an answer, as it meant to."""
+    is_seen: bool = True
+    """Whether the service has it to answer for; not where it may be taken back before it has been looked at."""
 
 
 @dataclass
@@ -36,8 +38,9 @@ class Ledger:
         self.requests[name] = Request(kind)
         return name
 
-    def leave(self, name: str) -> None:
+    def leave(self, name: str, *, is_seen: bool = True) -> None:
         self.requests[name].left = True
+        self.requests[name].is_seen = is_seen
 
     def answer(self, name: str, outcome: str, allowed: Collection[str], said: str = "") -> None:
         """What came back, once for each request, and one of what may come back."""
@@ -62,8 +65,8 @@ class Ledger:
         ]
 
     def against_log(self, log: Path) -> list[str]:
-        """Where answers and the log's lines differ: one line for each answer, with its status; for a request whose client
-        left, one or none; and no line of a request that nobody sent."""
+        """Where answers and the log's lines differ: one line for each answer, with its status; one for a request
+        whose client left, or none where it may have been taken back unseen; and no line of a request that nobody sent."""
         lines: dict[str, list[int]] = {}
         for entry in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
             name = entry.get("request_id") or entry.get("span", {}).get("request_id", "")
@@ -75,10 +78,10 @@ class Ledger:
             if request.outcome is not None:
                 status = int(request.outcome.split()[0])
                 # Over HTTP every answer to a gRPC call is a 200.
-                allowed = [[status], [200]] if request.kind == GRPC else [[status]]
+                allowed = [[status], [200]] if request.kind.startswith(GRPC) else [[status]]
                 if found not in allowed:
                     differ.append(f"{name} ({request.kind}) was answered {request.outcome}; the log has {found}")
-            elif len(found) > 1:
+            elif len(found) > 1 or (not found and request.left and request.is_seen):
                 differ.append(f"{name} ({request.kind}) was left; the log has {found}")
         return differ
 

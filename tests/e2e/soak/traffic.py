@@ -9,6 +9,7 @@ import io
 import json
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -94,6 +95,8 @@ class Traffic:
                 self._many_at_once,
                 self._taken_back,
                 self._typed,
+                self._typed_batch,
+                self._typed_stream,
                 self._typed_and_cancelled,
                 self._slow,
                 self._stalls,
@@ -188,28 +191,74 @@ class Traffic:
     async def _taken_back(self) -> None:
         """A request on the same connection that is reset as soon as it is sent."""
         name = self._ledger.ask("h2 reset")
-        self._ledger.leave(name)
+        self._ledger.leave(name, is_seen=False)
         await self._http2.ask(DETECT, self._headers(name), self._photo().file, leave=True)
 
     async def _typed(self) -> None:
         photo = self._photo()
         name = self._ledger.ask(GRPC)
         call = self._grpc.Detect(self._pb2.DetectRequest(image=photo.file), metadata=self._headers(name).items(), timeout=60)
+        if await self._typed_is_answered(name, call):
+            response = await call
+            self._ledger.check(response.request_id == name, name, f"the answer bears the id {response.request_id}")
+            self._check_typed(name, response, photo)
+
+    async def _typed_batch(self) -> None:
+        """A photo, what is none, and the photo again."""
+        photo = self._photo()
+        name = self._ledger.ask(f"{GRPC} batch")
+        request = self._pb2.DetectBatchRequest(images=[photo.file, b"no photo", photo.file])
+        call = self._grpc.DetectBatch(request, metadata=self._headers(name).items(), timeout=60)
+        if await self._typed_is_answered(name, call):
+            good, bad, again = (await call).results
+            self._ledger.check(bad.failure.code == "UNSUPPORTED_IMAGE_FORMAT", name, f"the bad photo is {bad}")
+            for result in (good, again):
+                self._check_result(name, result, photo)
+
+    async def _typed_stream(self) -> None:
+        """Frames of a camera, of which the newest wins: each is answered or said to be passed over, the last is answered."""
+        frames = [self._photo() for _ in range(4)]
+        name = self._ledger.ask(f"{GRPC} stream")
+        requests = [
+            self._pb2.StreamDetectRequest(frame=self._pb2.Frame(id=number, image=photo.file))
+            for number, photo in enumerate(frames)
+        ]
+        call = self._grpc.StreamDetect(iter(requests), metadata=self._headers(name).items(), timeout=60)
+        answers = []
+        # What ends it too early is in its code.
+        with suppress(grpc.aio.AioRpcError):
+            answers = [answer async for answer in call]
+        if await self._typed_is_answered(name, call):
+            passed_over = sum(answer.passed_over for answer in answers)
+            ids = [answer.frame_id for answer in answers]
+            accounted = len(ids) + passed_over == len(frames) and ids == sorted(set(ids)) and ids[-1] == len(frames) - 1
+            self._ledger.check(accounted, name, f"frames {ids} are answered, {passed_over} passed over")
+            for answer in answers:
+                self._check_result(name, answer.result, frames[answer.frame_id])
+
+    def _check_result(self, name: str, result: Any, photo: Photo) -> None:
+        if result.HasField("response"):
+            self._check_typed(name, result.response, photo)
+        else:
+            troubled = any(outcome.endswith(f" {result.failure.code}") for outcome in TROUBLE)
+            self._ledger.check(troubled, name, f"one of several photos is {result.failure}")
+
+    def _check_typed(self, name: str, response: Any, photo: Photo) -> None:
+        size = response.image.width, response.image.height
+        self._ledger.check(size == photo.size, name, f"a photo of {photo.size} is answered as of {size}")
+
+    async def _typed_is_answered(self, name: str, call: grpc.aio.Call) -> bool:
         code = await call.code()
         trailers = {**dict(await call.initial_metadata()), **dict(await call.trailing_metadata())}
         details = trailers.get("grpc-status-details-bin", b"").decode("latin-1")
         failed = next((outcome for outcome in sorted(TROUBLE) if outcome.split()[1] in details), f"500 {code.name}")
         outcome = "200" if code is grpc.StatusCode.OK else failed
         self._ledger.answer(name, outcome, GOOD, await call.details() or "")
-        if code is grpc.StatusCode.OK:
-            response = await call
-            size = response.image.width, response.image.height
-            self._ledger.check(response.request_id == name, name, f"the answer bears the id {response.request_id}")
-            self._ledger.check(size == photo.size, name, f"a photo of {photo.size} is answered as of {size}")
+        return code is grpc.StatusCode.OK
 
     async def _typed_and_cancelled(self) -> None:
         name = self._ledger.ask("gRPC cancelled")
-        self._ledger.leave(name)
+        self._ledger.leave(name, is_seen=False)
         request = self._pb2.DetectRequest(image=self._photo().file)
         call = self._grpc.Detect(request, metadata=self._headers(name).items(), timeout=60)
         await asyncio.sleep(self._random.uniform(0, 0.1))
