@@ -214,7 +214,7 @@ mod tests {
         let mut reloads = Reloads::default();
         let seen = stamps(&files.lock().expect("no panic"));
         reloads.add("list", seen, move || files.lock().expect("no panic").clone(), again);
-        let mut count = || {
+        let count = || {
             reloads.run(Which::Changed);
             read.load(Ordering::Relaxed)
         };

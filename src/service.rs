@@ -1,7 +1,7 @@
 //! What every front needs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use crate::fault::{Code, Fault};
 use crate::fetch::{Allowance, Fetcher, Source};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::metrics::{Metrics, Now, Places};
+use crate::telemetry::{Stage, traces};
 
 /// Everything that the routes need. It does not change: where the configuration does, another takes its place
 /// ([`Current`]), and requests that have begun keep the one they began with.
@@ -103,8 +104,14 @@ impl Service {
         })?;
         let mut room = self.arriving.begin();
         let take = |piece: usize| allowance.take(piece).and_then(|()| room.take(piece));
-        let file = fetcher.fetch(&url, self.pipeline.limits.max_bytes, call.deadline, take).await?;
-        Ok(Arc::new(room).hold(file))
+        let begin = Instant::now();
+        let fetching = fetcher.fetch(&url, self.pipeline.limits.max_bytes, call.deadline, take);
+        let fetched = traces::awaited(Stage::Fetch, fetching).await;
+        // Also where it failed: time that was spent is time that was spent.
+        let took = begin.elapsed();
+        call.record.passed(Stage::Fetch, took);
+        self.pipeline.metrics.photos.fetched(took);
+        Ok(Arc::new(room).hold(fetched?))
     }
 }
 

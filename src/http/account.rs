@@ -176,7 +176,7 @@ impl Account {
         let (photos, bytes, detections) = (some(told.photos), some(told.bytes), some(told.detections));
         let format = told.seen.map(|(format, _)| format);
         let (width, height) = told.seen.map(|(_, size)| (size.width, size.height)).unzip();
-        let [queue_ms, decode_ms, prepare_ms, infer_ms, interpret_ms] =
+        let [fetch_ms, queue_ms, decode_ms, prepare_ms, infer_ms, interpret_ms] =
             Stage::ALL.map(|stage| told.stage(stage).map(milliseconds));
         let (request_id, method, ms) = (self.request_id.as_str(), self.method, milliseconds(took));
         let key = self.head.as_ref().and_then(|head| head.key.as_ref()).map(KeyName::as_str);
@@ -204,6 +204,7 @@ impl Account {
                     width,
                     height,
                     detections,
+                    fetch_ms,
                     queue_ms,
                     decode_ms,
                     prepare_ms,

@@ -222,6 +222,25 @@ async fn a_photo_is_fetched_in_every_form() {
     assert_eq!(drawn.unwrap().headers()["content-type"], "image/png");
 }
 
+/// Waiting for somebody else's host is told apart from work, also where nothing comes of it.
+#[tokio::test]
+async fn the_time_of_fetching_is_told_by_itself() {
+    let (web, spotter) = (Web::start().await, over_http(&[]).await);
+    let sent = spotter.post("/v1/detect").body(photo("chelsea.png")).send().await.unwrap();
+    assert!(!sent.headers()["server-timing"].to_str().unwrap().contains("fetch"), "it was sent");
+    for (path, stages) in
+        [("/chelsea.png", "fetch queue decode prepare infer interpret total"), ("/missing", "fetch total")]
+    {
+        let response = ask(&spotter, &web.url("photos.example", path)).send().await.unwrap();
+        let timing = response.headers()["server-timing"].to_str().unwrap();
+        let names: Vec<_> = timing.split(", ").map(|stage| stage.split(';').next().unwrap()).collect();
+        assert_eq!(names.join(" "), stages);
+    }
+    let metrics = spotter.get("/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("\nspotter_fetch_duration_seconds_count 2\n"), "{metrics}");
+    assert!(!metrics.contains("stage=\"fetch\""), "it is of no version");
+}
+
 #[tokio::test]
 async fn photos_of_a_batch_are_fetched_each_by_itself_and_share_the_bytes_of_a_batch() {
     let (web, spotter) = (Web::start().await, over_http(&[]).await);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -29,6 +29,7 @@ const BYTES: [f64; 8] = [1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 2e7];
 pub struct Photos {
     families: Arc<Families>,
     bytes: Histogram,
+    fetched: Histogram,
     failed: Family<Failure, Counter>,
     models: Known<Arc<str>, Arc<ModelSeries>>,
 }
@@ -109,16 +110,24 @@ impl Photos {
         );
         let bytes = Histogram::new(BYTES);
         registry.register_with_unit("photo", "Sizes of the files of photos", Unit::Bytes, bytes.clone());
+        let fetched = Seconds.new_metric();
+        let help = "Photos named by their address, from the address to the file or to what failed";
+        registry.register_with_unit("fetch_duration", help, Unit::Seconds, fetched.clone());
         let help = "Parts of the way of a photo: queue, decode, prepare, infer, interpret";
         in_seconds(registry, "stage_duration", help, &families.stages);
         let help = "Objects answered, by model and label; labels past the first thousand are counted as other";
         registry.register("detections", help, families.detections.clone());
-        Self { families: Arc::new(families), bytes, failed, models: Known::default() }
+        Self { families: Arc::new(families), bytes, fetched, failed, models: Known::default() }
     }
 
     /// A photo's file has arrived.
     pub fn arrived(&self, bytes: usize) {
         self.bytes.observe(bytes as f64);
+    }
+
+    /// A photo that was named by its address was fetched, or could not be.
+    pub fn fetched(&self, took: Duration) {
+        observe(&self.fetched, took);
     }
 
     /// A photo could not be answered.
@@ -137,8 +146,14 @@ impl Photos {
         model.versions.get_or_make(&version, || {
             let Families { answered, stages, .. } = &*self.families;
             let answered = answered.get_or_create_owned(&Version { model: Arc::clone(&model.name), version });
-            let stage = |stage: Stage| {
-                stages.get_or_create_owned(&StageOf { stage: stage.name(), model: Arc::clone(&model.name), version })
+            let stage = |stage: Stage| match stage {
+                // Passed before the version is known.
+                Stage::Fetch => self.fetched.clone(),
+                _ => stages.get_or_create_owned(&StageOf {
+                    stage: stage.name(),
+                    model: Arc::clone(&model.name),
+                    version,
+                }),
             };
             let stages = Stage::ALL.map(stage);
             (version, Arc::new(VersionSeries { answered, classes: Arc::clone(&model.classes), stages }))

@@ -79,6 +79,13 @@ def thumbnail(name: str) -> bytes:
     return file.getvalue()
 
 
+def enlarged(name: str, size: tuple[int, int]) -> bytes:
+    """A real photo with as many pixels as a camera has, as JPEG."""
+    file = io.BytesIO()
+    Image.open(PHOTOS / f"{name}.png").convert("RGB").resize(size).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
 def as_jpeg(name: str, orientation: int) -> bytes:
     """The photo as a camera held upright (1) or on its side (6) would have written it."""
     stored = {1: None, 6: Image.Transpose.ROTATE_90}[orientation]  # 6: "turn by 90 degrees clockwise to view"
