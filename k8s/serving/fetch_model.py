@@ -3,9 +3,9 @@
 
     fetch_model.py gs://BUCKET/FOLDER/1 models/1 --sha256 DIGEST
 
-FOLDER/1/SHA256SUMS lists the files (`cd 1 && sha256sum saved_model.pb variables/* > SHA256SUMS`); DIGEST is that list's own
-SHA-256 and is kept with the code. What the bucket holds beyond the list is not fetched, so that whoever can write to the
-bucket can change nothing without a change of the code.
+FOLDER/1/SHA256SUMS lists the files, as the export scripts and warmup.py write it; DIGEST is that list's own SHA-256 and is
+kept with the code. What the bucket holds beyond the list is not fetched, so that whoever can write to the bucket can change
+nothing without a change of the code. A list without warm-up records is refused: its first clients would find it cold.
 
 The access token comes from GOOGLE_OAUTH_ACCESS_TOKEN; without one the bucket has to be public. STORAGE_EMULATOR_HOST names
 another server. Needs nothing but Python.
@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 SERVER = "https://storage.googleapis.com"
 LIST = "SHA256SUMS"
+RECORDS = "assets.extra/tf_serving_warmup_requests"
 MAX_LIST_BYTES = 1 << 20
 CHUNK = 1 << 20
 PATIENCE_SECONDS = 60
@@ -80,6 +81,11 @@ def listed(text: str) -> dict[str, str]:
         files[str(path)] = digest
     if "saved_model.pb" not in files:
         raise Refused(f"{LIST}: no saved_model.pb among {len(files)} files: this is no SavedModel")
+    if RECORDS not in files:
+        raise Refused(
+            f"{LIST}: no {RECORDS} among {len(files)} files: the version's first clients would find it cold. "
+            "Write the records and the list with warmup.py, and upload both"
+        )
     return files
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Wraps a Keras detector into a signature that takes the bytes of a photo, so that no client has to know its scaling.
 
-    keras_to_saved_model.py detector.keras build/model/1 --range 0 1 --name boxes=detection_boxes ...
+    keras_to_saved_model.py detector.keras build/model/1 --range 0 1 --name boxes=detection_boxes ... --photos *.jpg
 
 The signature takes uint8 RGB, [1, height, width, 3], a quarter of what the same photo is as floats; the bytes 0 to 255 become
 the range that the model was trained with, inside the model. Its outputs keep their names (a model that returns a dictionary)
@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import tensorflow as tf
-from version_folder import checked, save
+from version_folder import VersionFolder
 
 
 def named(outputs: object, names: dict[str, str]) -> dict[str, tf.Tensor]:
@@ -33,7 +33,7 @@ def named(outputs: object, names: dict[str, str]) -> dict[str, tf.Tensor]:
     return {names.get(name, name): output for name, output in outputs.items()}
 
 
-def convert(source: Path, target: Path, low: float, high: float, names: dict[str, str]) -> None:
+def convert(source: Path, target: VersionFolder, low: float, high: float, names: dict[str, str]) -> None:
     model = keras.saving.load_model(source, compile=False)
     shape = model.input_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] != 3:
@@ -44,13 +44,13 @@ def convert(source: Path, target: Path, low: float, high: float, names: dict[str
         pixels = low + tf.cast(input_tensor, tf.float32) * ((high - low) / 255)
         return named(model(pixels, training=False), names)
 
-    save(target, serve, model)
+    target.save(serve, model)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="the .keras file")
-    parser.add_argument("target", type=Path, help="the folder to make, named after the version's number")
+    VersionFolder.declare(parser)
     parser.add_argument(
         "--range", type=float, nargs=2, required=True, metavar=("LOW", "HIGH"),
         help="what black and white are to the model: 0 1, -1 1, or 0 255 where it scales by itself",
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--name", action="append", default=[], metavar="OUTPUT=NAME", help="repeatable")
     arguments = parser.parse_args()
     names = dict(name.split("=", 1) for name in arguments.name)
-    convert(arguments.source, checked(arguments.target), *arguments.range, names)
+    convert(arguments.source, VersionFolder.of(arguments), *arguments.range, names)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns an ONNX detector into a version folder with the same input and outputs, by name, layout and value.
 
-    onnx_to_saved_model.py yolox_nano.onnx build/model/1
+    onnx_to_saved_model.py yolox_nano.onnx build/model/1 --photos photos/*.jpg
 
 onnx2tf translates the operators; it also reorders outputs to what TensorFlow likes and gives them other names. Here they
 get their names and axes back, and what the two runtimes make of one input is compared, so that a model that was
@@ -28,7 +28,7 @@ import onnx
 import onnx2tf
 import onnxruntime
 import tensorflow as tf
-from version_folder import checked, save
+from version_folder import VersionFolder
 
 # Of sums over some hundred thousand float32 products in another order; a wrong translation is off by far more.
 TOLERANCE = 1e-3
@@ -87,7 +87,7 @@ def matched(name: str, wanted: np.ndarray, found: dict[str, np.ndarray]) -> Outp
     raise SystemExit(f"the translation says something else than the file: no output of it equals '{name}'")
 
 
-def convert(source: Path, target: Path) -> None:
+def convert(source: Path, target: VersionFolder) -> None:
     model = plainly_named(onnx.load(source))
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
@@ -110,15 +110,15 @@ def convert(source: Path, target: Path) -> None:
             says = answer(**{key: tensor})
             return {output.name: tf.transpose(says[output.translated], output.axes) for output in outputs}
 
-        save(target, serve, loaded)
+        target.save(serve, loaded)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="the ONNX file")
-    parser.add_argument("target", type=Path, help="the folder to make, named after the version's number")
+    VersionFolder.declare(parser)
     arguments = parser.parse_args()
-    convert(arguments.source, checked(arguments.target))
+    convert(arguments.source, VersionFolder.of(arguments))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Writes warm-up records beside a SavedModel, so that no client waits for its first answers.
+"""Writes warm-up records beside a SavedModel, so that no client waits for its first answers, and lists its files anew.
 
     warmup.py models/detector/1 photo.jpg ...
 
 TensorFlow Serving replays assets.extra/tf_serving_warmup_requests before it calls a version AVAILABLE. The records are
 Predict requests as spotter sends them: the photo at a size that the model takes, and only the outputs that are read. Take
 photos of the sizes that will come: a model with an open input size is compiled anew for some.
+
+The export scripts do this for what they make; by itself it is for a SavedModel from elsewhere. SHA256SUMS is written last,
+with the records in it: fetch_model.py fetches what is listed and refuses a version that would be cold.
 
 Needs: pip install tensorflow pillow, and tensorflow-serving-api with --no-deps.
 """
@@ -19,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from file_list import write_list
 from PIL import Image, ImageOps
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -26,6 +30,9 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 SIGNATURE = "serving_default"
+# What spotter asks for, and how large at most, where nothing else is said.
+NAME = "detector"
+MAX_SIDE = 1024
 FILE = Path("assets.extra/tf_serving_warmup_requests")
 # The server refuses a file with more.
 MAX_RECORDS = 1000
@@ -78,21 +85,33 @@ def records(model: Path, name: str, photos: list[Path], max_side: int) -> Iterat
         yield log
 
 
+def checked(photos: list[Path]) -> list[Path]:
+    """Before the work of an export, not after it."""
+    if missing := [str(photo) for photo in photos if not photo.is_file()]:
+        raise SystemExit(f"no photo at {', '.join(missing)}")
+    if len(photos) > MAX_RECORDS:
+        raise SystemExit(f"{len(photos)} photos: the server reads at most {MAX_RECORDS} records")
+    return photos
+
+
+def write(model: Path, photos: list[Path], name: str = NAME, max_side: int = MAX_SIDE) -> None:
+    out = model / FILE
+    out.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(out)) as writer:
+        for log in records(model, name, photos, max_side):
+            writer.write(log.SerializeToString())
+    print(f"{len(photos)} warm-up records, {out.stat().st_size:,} bytes")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="the folder of one version, with saved_model.pb")
     parser.add_argument("photos", type=Path, nargs="+")
-    parser.add_argument("--name", default="detector", help="the model's name at the server (default: %(default)s)")
-    parser.add_argument("--max-side", type=int, default=1024, help="as spotter's --max-side (default: %(default)s)")
+    parser.add_argument("--name", default=NAME, help="the model's name at the server (default: %(default)s)")
+    parser.add_argument("--max-side", type=int, default=MAX_SIDE, help="as spotter's --max-side (default: %(default)s)")
     arguments = parser.parse_args()
-    if len(arguments.photos) > MAX_RECORDS:
-        raise SystemExit(f"{len(arguments.photos)} photos: the server reads at most {MAX_RECORDS} records")
-    out = arguments.model / FILE
-    out.parent.mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(out)) as writer:
-        for log in records(arguments.model, arguments.name, arguments.photos, arguments.max_side):
-            writer.write(log.SerializeToString())
-    print(f"{out}: {len(arguments.photos)} records, {out.stat().st_size:,} bytes")
+    write(arguments.model, checked(arguments.photos), arguments.name, arguments.max_side)
+    print(f"{arguments.model}: MODEL_SHA256 is {write_list(arguments.model)}")
 
 
 if __name__ == "__main__":

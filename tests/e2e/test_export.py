@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ from support.gateway import Gateway
 from support.wait import until
 
 SIDE = 64
+PHOTOS = [photos.PHOTOS / f"{name}.png" for name in ("chelsea", "coffee")]
 ONNX_SCRIPT, KERAS_SCRIPT = (K8S / f"serving/{kind}_to_saved_model.py" for kind in ("onnx", "keras"))
 
 
@@ -36,7 +36,7 @@ def run(script: Path, *arguments: object) -> subprocess.CompletedProcess:
 def from_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("onnx") / "detector"
     before = ONNX.read_bytes()
-    made = run(ONNX_SCRIPT, ONNX, folder / "1")
+    made = run(ONNX_SCRIPT, ONNX, folder / "1", "--photos", *PHOTOS)
     assert made.returncode == 0, made.stderr
     assert ONNX.read_bytes() == before, "the converter by itself would write names into the file that it is given"
     return folder
@@ -61,9 +61,9 @@ def test_a_version_is_listed_and_never_overwritten(from_onnx: Path) -> None:
     listed = {line.split("  ")[1] for line in (from_onnx / "1/SHA256SUMS").read_text().splitlines()}
     files = {str(path.relative_to(from_onnx / "1")) for path in (from_onnx / "1").rglob("*") if path.is_file()}
     assert listed == files - {"SHA256SUMS"}
-    again = run(ONNX_SCRIPT, ONNX, from_onnx / "1")
+    again = run(ONNX_SCRIPT, ONNX, from_onnx / "1", "--photos", *PHOTOS)
     assert (again.returncode, "a version never changes" in again.stderr) == (1, True)
-    nameless = run(ONNX_SCRIPT, ONNX, from_onnx / "latest")
+    nameless = run(ONNX_SCRIPT, ONNX, from_onnx / "latest", "--photos", *PHOTOS)
     assert (nameless.returncode, "the version's number" in nameless.stderr) == (1, True)
 
 
@@ -71,20 +71,17 @@ def test_an_onnx_file_with_an_open_size_is_refused_with_what_was_found(tmp_path:
     model = onnx.load(ONNX)
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
     onnx.save(model, tmp_path / "open.onnx")
-    refused = run(ONNX_SCRIPT, tmp_path / "open.onnx", tmp_path / "1")
+    refused = run(ONNX_SCRIPT, tmp_path / "open.onnx", tmp_path / "1", "--photos", *PHOTOS)
     assert (refused.returncode, "all fixed" in refused.stderr) == (1, True)
     assert not (tmp_path / "1").exists()
 
 
-def test_a_model_from_onnx_can_be_warmed_up(from_onnx: Path, tmp_path: Path, start_peer: StartPeer) -> None:
-    shutil.copytree(from_onnx, tmp_path / "detector")
-    files = [photos.PHOTOS / f"{name}.png" for name in ("chelsea", "coffee")]
-    made = run(K8S / "serving/warmup.py", tmp_path / "detector/1", *files)
-    assert made.returncode == 0, made.stderr
-    records = tf.data.TFRecordDataset(str(tmp_path / "detector/1/assets.extra/tf_serving_warmup_requests"))
+def test_a_model_from_onnx_is_warm_before_it_answers(from_onnx: Path, start_peer: StartPeer) -> None:
+    records = tf.data.TFRecordDataset(str(from_onnx / "1/assets.extra/tf_serving_warmup_requests"))
     requests = [PredictionLog.FromString(record.numpy()).predict_log.request for record in records]
-    assert len(requests) == 2
-    peer = start_peer({"detector": tmp_path / "detector"})
+    assert len(requests) == len(PHOTOS)
+    peer = start_peer({"detector": from_onnx})
+    assert peer.printed("replayed (2) warm-up records of detector 1")
     with grpc.insecure_channel(peer.address) as channel:
         for request in requests:
             answer = PredictionServiceStub(channel).Predict(request, timeout=60)
@@ -112,7 +109,7 @@ def test_a_keras_detector_takes_bytes_and_its_boxes_sit_where_things_are(
     names = {"boxes": "detection_boxes", "scores": "detection_scores", "classes": "detection_classes",
              "count": "num_detections"}  # fmt: skip
     flags = [f"--name={ours}={theirs}" for ours, theirs in names.items()]
-    made = run(KERAS_SCRIPT, tmp_path / "detector.keras", tmp_path / "detector/1", "--range", -1, 1, *flags)
+    made = run(KERAS_SCRIPT, tmp_path / "detector.keras", tmp_path / "detector/1", "--range", -1, 1, *flags, "--photos", *PHOTOS)
     assert made.returncode == 0, made.stderr
     peer = start_peer({"detector": tmp_path / "detector"})
     gateway = spotter("--serving", f"http://{peer.address}", "--model", "detector", "--labels", "coco")
@@ -132,7 +129,10 @@ def test_a_keras_detector_takes_bytes_and_its_boxes_sit_where_things_are(
 
 def test_an_output_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
     white_square_detector().save(tmp_path / "detector.keras")
-    refused = run(KERAS_SCRIPT, tmp_path / "detector.keras", tmp_path / "1", "--range", 0, 1, "--name=box=detection_boxes")
+    refused = run(
+        KERAS_SCRIPT, tmp_path / "detector.keras", tmp_path / "1",
+        "--range", 0, 1, "--name=box=detection_boxes", "--photos", *PHOTOS,
+    )  # fmt: skip
     assert refused.returncode == 1
     assert "no output is called box; there are boxes, scores, classes, count" in refused.stderr
     assert not (tmp_path / "1").exists()

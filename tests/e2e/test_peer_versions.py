@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import grpc
 import pytest
+import tensorflow as tf
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
 from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from conftest import StartPeer
@@ -82,6 +86,33 @@ def test_a_version_that_does_not_load_ends_with_its_error_and_the_old_stays(
     until(lambda: status.states() == {1: "AVAILABLE", 2: "END"}, "version 2 to fail and version 1 to stay")
     assert status()[2].status.error_code != 0
     assert "saved_model" in status()[2].status.error_message
+
+
+def test_a_version_is_available_once_its_warm_up_records_are_replayed_and_ends_where_one_fails(
+    saved_models: Path, start_peer: StartPeer, tmp_path: Path
+) -> None:
+    add_version(warm(saved_models / "image_tensor" / "1", tmp_path / "warm", request_for("image_tensor")), tmp_path, 1)
+    peer = start_peer({"m": tmp_path}, "--poll-seconds=0.1")
+    assert peer.printed("replayed (1) warm-up records of m 1")
+    status = Status(peer.address, "m")
+    assert status.states() == {1: "AVAILABLE"}
+
+    wrong = request_for("image_tensor")
+    wrong.output_filter.append("nothing")
+    add_version(warm(saved_models / "image_tensor" / "1", tmp_path / "wrong", wrong), tmp_path, 2)
+    until(lambda: status.states() == {1: "AVAILABLE", 2: "END"}, "version 2 to fail and version 1 to stay")
+    assert "output tensor alias not found in signature: nothing" in status()[2].status.error_message
+
+
+def warm(saved_model: Path, copy: Path, request: PredictRequest) -> Path:
+    """A copy of the version with this one warm-up record."""
+    shutil.copytree(saved_model, copy)
+    log = PredictionLog()
+    log.predict_log.request.CopyFrom(request)
+    (copy / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(copy / "assets.extra/tf_serving_warmup_requests")) as writer:
+        writer.write(log.SerializeToString())
+    return copy
 
 
 def test_labels_name_versions(saved_models: Path, start_peer: StartPeer, tmp_path: Path) -> None:

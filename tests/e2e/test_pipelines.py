@@ -32,6 +32,8 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 SCRIPTS = sorted([*K8S.rglob("*.sh"), *(ROOT / "tests").rglob("*.sh")])
 DOCKERFILES = [ROOT / "Dockerfile", ROOT / "k8s/serving/Dockerfile"]
 MODEL = "image_tensor"
+PHOTOS = [ROOT / f"tests/photos/{name}.png" for name in ("chelsea", "coffee")]
+RECORDS = "assets.extra/tf_serving_warmup_requests"
 DIGEST = "sha256:" + "5" * 64
 
 
@@ -94,14 +96,18 @@ def bucket(saved_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """A bucket with a model in models/detector/1, and the digest of its list of files."""
     folder = tmp_path_factory.mktemp("bucket") / "1"
     shutil.copytree(saved_models / MODEL / "1", folder)
-    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    listing = "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
-    (folder / "SHA256SUMS").write_text(listing)
+    listed = warmed_up(folder)
+    assert listed.returncode == 0, listed.stderr
     with FakeGCSServer() as server:
         requests.post(f"{server.url}/storage/v1/b", json={"name": "models"}, timeout=10).raise_for_status()
-        for name in [*names, "SHA256SUMS"]:
-            upload(server.url, f"detector/1/{name}", (folder / name).read_bytes())
-        yield server.url, hashlib.sha256(listing.encode()).hexdigest()
+        for path in folder.rglob("*"):
+            if path.is_file():
+                upload(server.url, f"detector/1/{path.relative_to(folder)}", path.read_bytes())
+        yield server.url, listed.stdout.split()[-1]
+
+
+def warmed_up(model: Path) -> subprocess.CompletedProcess:
+    return run(sys.executable, K8S / "serving/warmup.py", model, *PHOTOS, TF_CPP_MIN_LOG_LEVEL="2")
 
 
 def upload(server: str, name: str, content: bytes) -> None:
@@ -121,6 +127,7 @@ def test_a_model_from_the_bucket_is_served_and_spotter_is_content(
     assert fetched.returncode == 0, fetched.stderr
 
     peer = start_peer({"detector": tmp_path / "detector"})
+    assert peer.printed("replayed (2) warm-up records of detector 1")
     report = run(
         spotter_binary, "doctor", "--serving", f"http://{peer.address}", "--model", "detector", "--labels", "coco"
     )
@@ -153,10 +160,11 @@ def test_another_list_than_the_expected_one_is_refused(bucket: tuple[str, str], 
         (f"{'0' * 64}  ../../etc/passwd\n", "leads out of the folder"),
         (f"{'0' * 64}  /etc/passwd\n", "leads out of the folder"),
         (f"{'0' * 64}  model.onnx\n", "no saved_model.pb"),
+        (f"{'0' * 64}  saved_model.pb\n", "would find it cold. Write the records and the list with warmup.py"),
         ("saved_model.pb\n", "not as sha256sum writes it"),
     ],
 )
-def test_a_list_that_names_no_savedmodel_or_leads_astray_is_refused(
+def test_a_list_of_no_savedmodel_or_of_a_cold_one_or_one_that_leads_astray_is_refused(
     bucket: tuple[str, str], tmp_path: Path, listing: str, reason: str
 ) -> None:
     upload(bucket[0], "astray/1/SHA256SUMS", listing.encode())
@@ -178,18 +186,13 @@ def test_warm_up_records_are_requests_that_the_model_answers(
 ) -> None:
     model = tmp_path / "detector/1"
     shutil.copytree(saved_models / variant / "1", model)
-    names = ("chelsea", "coffee")
-    made = run(
-        sys.executable, K8S / "serving/warmup.py", model,
-        *(ROOT / f"tests/photos/{name}.png" for name in names), TF_CPP_MIN_LOG_LEVEL="2",
-    )  # fmt: skip
+    made = warmed_up(model)
     assert made.returncode == 0, made.stderr
 
-    logs = [PredictionLog.FromString(record.numpy()) for record in
-            tf.data.TFRecordDataset(str(model / "assets.extra/tf_serving_warmup_requests"))]  # fmt: skip
-    assert len(logs) == len(names)
+    logs = [PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(model / RECORDS))]
+    assert len(logs) == len(PHOTOS)
     peer = start_peer({"detector": model.parent})
-    for name, log in zip(names, logs, strict=True):
+    for name, log in zip([photo.stem for photo in PHOTOS], logs, strict=True):
         assert log.WhichOneof("log_type") == "predict_log"
         request = log.predict_log.request
         assert set(request.output_filter) == set(client.NEEDED)
@@ -254,16 +257,24 @@ def test_an_export_is_laid_out_numbered_and_listed(bucket: tuple[str, str], tmp_
         f"shutil.copytree({str(saved_models / MODEL / '1')!r}, arguments.output_directory + '/saved_model')\n"
     )
     script, target = K8S / "serving/export.sh", tmp_path / "models/1"
-    done = run(script, "pipeline.config", "checkpoints", target, OBJECT_DETECTION=str(tmp_path), PYTHON=sys.executable)
+    given = ("pipeline.config", "checkpoints", target)
+    settings = {"OBJECT_DETECTION": str(tmp_path), "PYTHON": sys.executable}
+    done = run(script, *given, *PHOTOS, **settings)
     assert done.returncode == 0, done.stderr
     digest = done.stdout.split()[-1]
     assert digest == hashlib.sha256((target / "SHA256SUMS").read_bytes()).hexdigest()
     for path in target.rglob("*"):
         if path.is_file():
             upload(bucket[0], f"exported/1/{path.relative_to(target)}", path.read_bytes())
-    assert fetch(bucket[0], digest, tmp_path / "fetched/1", "gs://models/exported/1").returncode == 0
+    fetched = fetch(bucket[0], digest, tmp_path / "fetched/1", "gs://models/exported/1")
+    assert fetched.returncode == 0, fetched.stderr
+    assert (tmp_path / "fetched/1" / RECORDS).read_bytes() == (target / RECORDS).read_bytes()
 
-    again = run(script, "pipeline.config", "checkpoints", target, OBJECT_DETECTION=str(tmp_path))
+    again = run(script, *given, *PHOTOS, **settings)
     assert (again.returncode, "a version never changes" in again.stderr) == (64, True)
-    other = run(script, "a", "b", tmp_path / "models/2", "tf_example", OBJECT_DETECTION=str(tmp_path))
+    other = run(script, "a", "b", tmp_path / "models/2", *PHOTOS, INPUT_TYPE="tf_example", **settings)
     assert (other.returncode, "no input that photos can be sent to" in other.stderr) == (64, True)
+    cold = run(script, "a", "b", tmp_path / "models/2", **settings)
+    assert (cold.returncode, "PHOTO..." in cold.stderr) == (64, True)
+    missing = run(script, "a", "b", tmp_path / "models/2", tmp_path / "none.jpg", **settings)
+    assert (missing.returncode, "no photo at" in missing.stderr) == (64, True)

@@ -14,7 +14,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from . import tensors
 from .refusal import failed_precondition, invalid_argument
-from .versions import Models
+from .versions import Models, Servable
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -22,7 +22,10 @@ DEFAULT_SIGNATURE = "serving_default"
 def predict(request: PredictRequest, models: Models, timeout_ms: int, as_content: bool) -> PredictResponse:
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
-    servable = models.find(request.model_spec)
+    return run(request, models.find(request.model_spec), timeout_ms, as_content)
+
+
+def run(request: PredictRequest, servable: Servable, timeout_ms: int = 0, as_content: bool = False) -> PredictResponse:
     signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.model.signatures.get(signature_name)
     if signature is None:

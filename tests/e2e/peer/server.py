@@ -3,8 +3,8 @@
 Prints ``listening on 127.0.0.1:PORT`` once every model's first load is settled, so that a parent
 process needs neither a fixed port nor a guess at how long loading takes.
 
-Not imitated: batching and its queue, retries of a failed load, warm-up records, the REST port,
-reloading the configuration, and the health service (off by default in the real server as well).
+Not imitated: batching and its queue, retries of a failed load, the REST port, reloading the
+configuration, and the health service (off by default in the real server as well).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from .predict import predict
 from .record import Recorder, seconds_left
 from .refusal import Refusal, invalid_argument
 from .versions import Models
+from .warm_up import replay
 
 MAX_MESSAGE_BYTES = 2**31 - 1  # the server's own limit; the famous 4 MiB is the client's
 MAX_MESSAGE_CHARS = 1024  # of a status message
@@ -166,7 +167,7 @@ def main() -> None:
     arguments = _arguments()
     tf.get_logger().setLevel("ERROR")  # else one notice of deprecation for each load
     folders = {name: Path(folder) for name, _, folder in (flag.partition("=") for flag in arguments.model)}
-    models = Models(folders, _labels(arguments.label, list(folders)), arguments.all_versions)
+    models = Models(folders, _labels(arguments.label, list(folders)), arguments.all_versions, replay)
     models.poll()
     settings = Settings(arguments.tensor_content, arguments.delay_ms / 1000)
     server, port = serve(arguments.listen, models, Recorder(arguments.record), settings)

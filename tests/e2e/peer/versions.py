@@ -7,7 +7,7 @@ it replaces is let go no sooner than the new one can answer.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tensorflow.python.client import pywrap_tf_session
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
-from .refusal import invalid_argument, not_found
+from .refusal import Refusal, invalid_argument, not_found
 
 State = ModelVersionStatus.State
 
@@ -71,11 +71,17 @@ class Models:
     """All models of the server. `poll` is called by one thread, everything else by any."""
 
     def __init__(
-        self, folders: Mapping[str, Path], labels: Mapping[tuple[str, str], int], all_versions: bool = False
+        self,
+        folders: Mapping[str, Path],
+        labels: Mapping[tuple[str, str], int],
+        all_versions: bool,
+        warm_up: Callable[[Servable, Path], None],
     ) -> None:
+        """`warm_up` is given each version and its folder once it is loaded and before it can answer."""
         self._folders = folders
         self._labels = labels
         self._all_versions = all_versions
+        self._warm_up = warm_up
         self._lock = threading.Lock()
         self._versions: dict[str, dict[int, _Version]] = {name: {} for name in folders}
 
@@ -89,7 +95,7 @@ class Models:
                 new = [number for number in wanted if number not in versions or versions[number].was_unloaded]
                 versions.update((number, _Version()) for number in new)
             for number in new:
-                self._load(versions[number], folder / str(number))
+                self._load(versions[number], name, folder / str(number))
             if not wanted or any(versions[number].model for number in wanted):
                 for number in versions.keys() - wanted:
                     self._unload(versions[number])
@@ -137,10 +143,13 @@ class Models:
         on_disk = {int(entry.name) for entry in folder.glob("*") if entry.name.isdigit()}
         return on_disk if self._all_versions else set(sorted(on_disk)[-1:])
 
-    def _load(self, version: _Version, path: Path) -> None:
+    def _load(self, version: _Version, name: str, path: Path) -> None:
         self._set(version, State.LOADING)
         try:
             model = SavedModel(path)
+            self._warm_up(Servable(name, int(path.name), model), path)
+        except Refusal as refusal:
+            self._set(version, State.END, error=(refusal.code.value[0], refusal.message))
         except tf.errors.OpError as error:
             self._set(version, State.END, error=(error.error_code, error.message))
         except (OSError, RuntimeError) as error:  # how the Python loader reports a missing or foreign file
