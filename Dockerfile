@@ -1,5 +1,6 @@
-# spotter's image: the program, the C library and certificates; no shell, no package manager. About 52 MiB, of which the
-# built-in detector is 15; it listens in well under a second (`make image-test` prints both).
+# spotter's image: the program, the C library and certificates; no shell, no package manager. `make image-test` measures it on
+# a stand-in for the base (about 52 MiB, of which the built-in detector is 15) and fails at 60 MiB, or where it takes a second
+# to listen.
 #
 #   docker build -t spotter .
 #   docker run --rm -p 8080:8080 --read-only --cap-drop ALL -e SPOTTER_ALLOW_ANONYMOUS=true spotter

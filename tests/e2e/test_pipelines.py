@@ -225,24 +225,40 @@ def test_an_image_that_is_not_named_by_digest_is_not_rendered(image: str) -> Non
 
 
 @pytest.mark.parametrize("content", [True, False], ids=["content", "not content"])
-def test_the_verdict_on_a_model_image_is_the_doctors(content: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("overlay", ["serving", "istio", "canary"])
+def test_the_verdict_on_a_model_image_is_the_doctors(content: bool, overlay: str, tmp_path: Path) -> None:
     """The order of commands, against a scripted container engine; `make image-test` runs the images themselves."""
-    engine, calls = tmp_path / "docker", tmp_path / "calls"
+    engine, calls, mounted = tmp_path / "docker", tmp_path / "calls", tmp_path / "mounted"
     engine.write_text(
         f'#!/bin/sh\necho "$@" >>{calls}\n'
         'case "$*" in\n'
         '  "run --detach"*) echo server ;;\n'
-        f'  "run --rm"*) exit {0 if content else 1} ;;\n'
+        # What it mounts is gone afterwards.
+        f'  "run --rm"*) while [ "$1" != --volume ]; do shift; done; cp -r "${{2%%:*}}" {mounted}\n'
+        f'    exit {0 if content else 1} ;;\n'
         '  inspect*) echo false ;;\n'
         'esac\n'
     )
     engine.chmod(0o755)
-    done = run(K8S / "pipeline/judge.sh", "spotter:1", "detector:1", DOCKER=str(engine))
-    assert (done.returncode == 0) is content
-    seen = calls.read_text().splitlines()
-    assert seen[0].endswith("detector:1")
-    assert "--network container:server spotter:1 doctor" in seen[1]
-    assert seen[-1] == "rm --force server"
+    done = run(K8S / "pipeline/judge.sh", "spotter:1", "detector:1", overlay, DOCKER=str(engine))
+    assert (done.returncode == 0) is content, done.stderr
+    started, judged, *_, removed = calls.read_text().splitlines()
+    manifests = Manifests.of(overlay)
+    deployment = container(manifests.get("Deployment", "detector"))
+    program, arguments = started.split(" detector:1 ")
+    assert f"--entrypoint {deployment['command'][0]}" in program
+    assert set(arguments.split()) <= set(deployment["args"])
+    assert "--network container:server" in judged
+    assert judged.endswith(
+        "spotter:1 doctor --config /etc/spotter/config/spotter.toml --serving http://127.0.0.1:8500"
+    ), judged
+    assert removed == "rm --force server"
+    expected = {
+        file: text
+        for name in ("spotter-config", "detector-models")
+        for file, text in manifests.config_map(name)["data"].items()
+    }
+    assert {path.name: path.read_text() for path in mounted.iterdir()} == expected, "what the cluster mounts"
 
 
 def test_an_export_is_laid_out_numbered_and_listed(bucket: tuple[str, str], tmp_path: Path, saved_models: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import shlex
 import socket
 import subprocess
 import sysconfig
@@ -22,12 +24,20 @@ WORK = ROOT / "target/image-test"
 PHOTO = ROOT / "tests/photos/chelsea.png"
 PODMAN = ["podman", "--root", WORK / "run", "--runroot", WORK / "run-run", "--cgroup-manager", "cgroupfs",
           "--runtime", "runc", "--storage-driver", "vfs"]  # fmt: skip
+# No more than a machine that is a container itself may give.
+ULIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
 # As in the manifests: nobody's user, nothing to write to, no capabilities.
 CONFINED = ["--read-only", "--read-only-tmpfs=false", "--user", "65532:65532", "--cap-drop", "all",
             "--security-opt", "no-new-privileges", "--network", "host", "--pull", "never",
-            "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]  # fmt: skip
-MEMORY = "512m"
+            *ULIMITS]  # fmt: skip
+# What these tests ask for, within the manifests' limits.
+MEMORY, MODEL_SERVERS_MEMORY = 512 << 20, 3 << 30
 MAX_MIB = 60
+MAX_SECONDS_TO_LISTEN = 1.0
+# Of the stand-in for TensorFlow Serving: itself, and what it runs. Its program is mounted as well, so that it is today's.
+STAND_IN = ["--volume", f"{ROOT}/tests/images/tensorflow_model_server:/usr/bin/tensorflow_model_server:ro",
+            "--volume", f"{ROOT}/tests/e2e:/e2e:ro",
+            "--volume", f"{sysconfig.get_path('purelib')}:/packages:ro"]  # fmt: skip
 
 
 def podman(*arguments: object, check: bool = True) -> subprocess.CompletedProcess:
@@ -66,6 +76,39 @@ def answers(url: str) -> bool:
         return requests.get(url, timeout=5).status_code == 200
     except requests.ConnectionError:
         return False
+
+
+def assert_confined(container: str, memory: int) -> None:
+    """As the kernel sees the process: whose it is, what it may, where it may write, and how much memory it gets."""
+    pid = podman("inspect", "--format", "{{.State.Pid}}", container).stdout.strip()
+    process = Path("/proc", pid)
+    status = (process / "status").read_text()
+    assert re.search(r"^Uid:\t65532\t", status, re.M)
+    assert re.search(r"^CapEff:\t0+$", status, re.M)
+    assert re.search(r"^NoNewPrivs:\t1$", status, re.M)
+    roots = [line.split() for line in (process / "mounts").read_text().splitlines()]
+    assert next(options for _, where, _, options, *_ in roots if where == "/").split(",")[0] == "ro"
+    assert memory_bound(process) == memory
+
+
+def memory_bound(process: Path) -> int:
+    """Bytes that the process's control group may have; of version 1 where that still has the memory."""
+    groups = dict(line.split(":", 2)[1:] for line in (process / "cgroup").read_text().splitlines())
+    looked_at = []
+    for mount, group, file in (
+        ("/sys/fs/cgroup", groups.get(""), "memory.max"),
+        ("/sys/fs/cgroup/memory", groups.get("memory"), "memory.limit_in_bytes"),
+    ):
+        if group is not None:
+            place = Path(f"{mount}{group}/{file}")
+            if place.exists():
+                bound = place.read_text().strip()
+                assert bound.isdigit(), f"{place} says {bound}: the container has no bound"
+                return int(bound)
+            looked_at.append(str(place))
+    pytest.fail(
+        f"no memory limit to be seen at {' or '.join(looked_at)}: this test takes a machine whose control groups have memory"
+    )
 
 
 def detect(url: str) -> list[str]:
@@ -107,13 +150,7 @@ def test_spotter_answers_a_photo_confined() -> None:
         until(lambda: answers(f"{url}/readyz"), "the detector", within=30)
         assert detect(url) == ["cat"]
         assert podman("healthcheck", "run", container).returncode == 0
-        pid = podman("inspect", "--format", "{{.State.Pid}}", container).stdout.strip()
-        status = Path(f"/proc/{pid}/status").read_text()
-        assert re.search(r"^Uid:\t65532\t", status, re.M)
-        assert re.search(r"^CapEff:\t0+$", status, re.M)
-        assert re.search(r"^NoNewPrivs:\t1$", status, re.M)
-        roots = [line.split() for line in Path(f"/proc/{pid}/mounts").read_text().splitlines()]
-        assert next(options for _, where, _, options, *_ in roots if where == "/").split(",")[0] == "ro"
+        assert_confined(container, MEMORY)
 
 
 def test_spotter_stops_when_told_to() -> None:
@@ -125,23 +162,48 @@ def test_spotter_stops_when_told_to() -> None:
 
 
 def test_spotter_starts_at_once() -> None:
-    """Measured from the kernel's start of the process to the line that says where it listens; not asserted."""
+    """From the kernel's start of the process to the line that says where it listens."""
     with spotter() as (container, _):
         first = podman("logs", "--timestamps", container).stdout.splitlines()[0].split()[0]
         started = podman("inspect", "--format", "{{.State.StartedAt}}", container).stdout.split()
         begun = datetime.fromisoformat(f"{started[0]}T{started[1][:15]}")
         listening = datetime.fromisoformat(first[:26])
-        print(f"from start to listening: {(listening - begun).total_seconds() * 1000:.0f} ms")
+        seconds = (listening - begun).total_seconds()
+        print(f"from start to listening: {seconds * 1000:.0f} ms")
+        assert seconds < MAX_SECONDS_TO_LISTEN
 
 
 def test_the_model_image_serves_spotter() -> None:
     port = free_port()
-    mounts = ["--volume", f"{ROOT}/tests/e2e:/e2e:ro", "--volume", f"{sysconfig.get_path('purelib')}:/packages:ro",
-              "--tmpfs", "/tmp"]  # fmt: skip
-    with running("detector", *mounts, arguments=(f"--port={port}",)) as model_server:
+    flags = (*STAND_IN, "--tmpfs", "/tmp", "--memory", MODEL_SERVERS_MEMORY)
+    with running("detector", *flags, arguments=(f"--port={port}",)) as model_server:
         until(lambda: "listening" in podman("logs", model_server).stdout, "the model server", within=120)
+        assert "warm-up records of detector 1" in podman("logs", model_server).stdout, "it is warm"
+        assert_confined(model_server, MODEL_SERVERS_MEMORY)
         serving = ("--env", f"SPOTTER_SERVING=http://127.0.0.1:{port}", "--env", "SPOTTER_MODEL=detector",
                    "--env", "SPOTTER_LABELS=coco")  # fmt: skip
         with spotter(*serving) as (_, url):
             until(lambda: answers(f"{url}/readyz"), "the model", within=60)
             assert detect(url) == ["cat"]
+
+
+def test_spotter_judges_the_model_image_as_the_overlay_asks_for_it(tmp_path: Path) -> None:
+    """The pipeline's own script, with podman for docker: what this machine and the stand-in want is added to each `run`."""
+    engine = tmp_path / "docker"
+    added = shlex.join(map(str, ["--pull", "never", *ULIMITS]))
+    engine.write_text(
+        "#!/bin/sh\n"
+        f"podman() {{ exec {shlex.join(map(str, PODMAN))} \"$@\"; }}\n"
+        'case "$*" in\n'
+        f'  "run --detach"*) shift; podman run {added} {shlex.join(STAND_IN)} "$@" ;;\n'
+        f'  run*) shift; podman run {added} "$@" ;;\n'
+        '  *) podman "$@" ;;\n'
+        "esac\n"
+    )
+    engine.chmod(0o755)
+    judge = [ROOT / "k8s/pipeline/judge.sh", "localhost/spotter:image-test", "localhost/detector:image-test"]
+    done = subprocess.run(judge, capture_output=True, text=True, check=False, timeout=300,
+                          env={**os.environ, "DOCKER": str(engine)})  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "is read as TF Object Detection" in done.stdout
+    assert podman("ps", "--all", "--quiet").stdout == "", "nothing is left running"
