@@ -8,9 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePath
+from urllib.parse import unquote, urlsplit
 
 import grpc
 import pytest
@@ -74,7 +77,8 @@ def test_the_package_is_whole_in_the_images_build_context(tmp_path: Path) -> Non
 
 def test_the_workflows_call_scripts_that_are_there() -> None:
     called = {path for file in WORKFLOWS for path in re.findall(r"k8s/[\w/]+\.(?:sh|py)", file.read_text())}
-    assert called == {"k8s/serving/fetch_model.py", "k8s/pipeline/judge.sh", "k8s/pipeline/render.sh"}
+    pipeline = {f"k8s/pipeline/{name}.sh" for name in ("judge", "render", "diff")}
+    assert called == {"k8s/serving/fetch_model.py", *pipeline}
     for path in called:
         assert os.access(ROOT / path, os.X_OK), path
 
@@ -115,9 +119,11 @@ def upload(server: str, name: str, content: bytes) -> None:
     requests.post(url, params={"uploadType": "media", "name": name}, data=content, timeout=30).raise_for_status()
 
 
-def fetch(server: str, digest: str, target: Path, uri: str = "gs://models/detector/1") -> subprocess.CompletedProcess:
+def fetch(
+    server: str, digest: str, target: Path, uri: str = "gs://models/detector/1", **environment: str
+) -> subprocess.CompletedProcess:
     script = K8S / "serving/fetch_model.py"
-    return run(sys.executable, script, uri, target, "--sha256", digest, STORAGE_EMULATOR_HOST=server)
+    return run(sys.executable, script, uri, target, "--sha256", digest, STORAGE_EMULATOR_HOST=server, **environment)
 
 
 def test_a_model_from_the_bucket_is_served_and_spotter_is_content(
@@ -180,6 +186,58 @@ def test_what_is_not_in_the_bucket_is_said_by_name(bucket: tuple[str, str], tmp_
     assert "gs://models/nothing/1/SHA256SUMS: 404" in refused.stderr
 
 
+class Guarded(BaseHTTPRequestHandler):
+    """A bucket that is not public: its files for whoever has the token, one of them at another host's address."""
+
+    TOKEN = "ya29.secret"
+    FILES = {"saved_model.pb": b"a model", RECORDS: b"records"}
+    LISTING = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in FILES.items()).encode()
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        authorization = self.headers.get("Authorization")
+        name = unquote(path).rpartition("detector/1/")[2]
+        if path.startswith("/elsewhere/"):
+            # Whoever the file is redirected to does not get to see the token.
+            self.answer(200 if authorization is None else 400, self.FILES[name])
+        elif authorization != f"Bearer {self.TOKEN}":
+            self.answer(401)
+        elif name == "saved_model.pb":
+            self.answer(302, location="/elsewhere/detector/1/saved_model.pb")
+        else:
+            self.answer(200, self.FILES.get(name, self.LISTING))
+
+    def answer(self, status: int, content: bytes = b"", location: str | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        if location:
+            self.send_header("Location", location)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def guarded_bucket() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_the_access_token_is_sent_to_the_bucket_and_to_nobody_else(guarded_bucket: str, tmp_path: Path) -> None:
+    digest = hashlib.sha256(Guarded.LISTING).hexdigest()
+    fetched = fetch(guarded_bucket, digest, tmp_path / "1", GOOGLE_OAUTH_ACCESS_TOKEN=Guarded.TOKEN)
+    assert fetched.returncode == 0, fetched.stderr
+    assert (tmp_path / "1/saved_model.pb").read_bytes() == Guarded.FILES["saved_model.pb"]
+    for token in ("", "ya29.old"):
+        refused = fetch(guarded_bucket, digest, tmp_path / "2", GOOGLE_OAUTH_ACCESS_TOKEN=token)
+        assert (refused.returncode, "the access token is missing or too old" in refused.stderr) == (1, True)
+        assert "ya29" not in refused.stdout + refused.stderr
+
+
 @pytest.mark.parametrize("variant", ["image_tensor", "float_image_tensor", "encoded_image_string_tensor", "tf1"])
 def test_warm_up_records_are_requests_that_the_model_answers(
     variant: str, saved_models: Path, tmp_path: Path, start_peer: StartPeer
@@ -222,6 +280,63 @@ def test_rendered_manifests_name_their_images_by_digest(overlay: str) -> None:
 def test_an_image_that_is_not_named_by_digest_is_not_rendered(image: str) -> None:
     done = run(K8S / "pipeline/render.sh", "istio", image, f"reg.test/detector@{DIGEST}")
     assert (done.returncode, "is not named by digest" in done.stderr) == (64, True)
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Path:
+    """The manifests in a history of their own: the release v1, and a commit after it with another setting."""
+    repository = tmp_path / "repository"
+    shutil.copytree(K8S, repository / "k8s")
+    git = ("git", "-C", repository, "-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false")
+    settings = repository / "k8s/base/settings.env"
+    for arguments in (("init", "--quiet"), ("add", "."), ("commit", "--quiet", "--message=one"), ("tag", "v1")):
+        done = run(*git, *arguments)
+        assert done.returncode == 0, done.stderr
+    settings.write_text(settings.read_text().replace("SPOTTER_LOG_FORMAT=json", "SPOTTER_LOG_FORMAT=text"))
+    assert run(*git, "commit", "--quiet", "--all", "--message=two").returncode == 0
+    return repository
+
+
+def what_changes(repository: Path, pushed: dict[str, str]) -> str:
+    """Between v1, whose images are `pushed`, and now, with images of other digests."""
+    commit = run("git", "-C", repository, "rev-parse", "v1").stdout.strip()
+    engine = repository.parent / "docker"
+    known = "".join(f"  *' reg.test/{name}:{commit} '*) echo {digest} ;;\n" for name, digest in pushed.items())
+    engine.write_text(f'#!/bin/sh\ncase "$* " in\n{known}  *) exit 1 ;;\nesac\n')
+    engine.chmod(0o755)
+    images = [f"reg.test/{image}@{DIGEST}" for image in ("spotter", "detector")]
+    rendered = run(repository / "k8s/pipeline/render.sh", "istio", *images)
+    manifests = repository.parent / "manifests.yaml"
+    manifests.write_text(rendered.stdout)
+    done = run(repository / "k8s/pipeline/diff.sh", "istio", "reg.test", manifests, DOCKER=str(engine))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_difference_to_the_release_before_shows_images_and_settings(releases: Path) -> None:
+    before = {"spotter": "sha256:" + "4" * 64, "detector": DIGEST}
+    difference = what_changes(releases, before)
+    assert difference.startswith("--- v1\n+++ now\n")
+    changed = [line for line in difference.splitlines() if re.match("[-+] ", line) and "name: spotter-settings" not in line]
+    assert [" ".join(line.split()) for line in changed] == [
+        "- SPOTTER_LOG_FORMAT: json",
+        "+ SPOTTER_LOG_FORMAT: text",
+        f"- image: reg.test/spotter@{before['spotter']}",
+        f"+ image: reg.test/spotter@{DIGEST}",
+    ]
+
+
+def test_without_a_release_before_everything_is_new(releases: Path) -> None:
+    difference = what_changes(releases, {})
+    assert difference.startswith("--- v1, whose images are not in reg.test\n")
+    assert run("git", "-C", releases, "tag", "--delete", "v1").returncode == 0
+    again = run(
+        releases / "k8s/pipeline/diff.sh", "istio", "reg.test", releases.parent / "manifests.yaml", DOCKER="/bin/false"
+    )
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("--- no release\n")
+    for text in (difference, again.stdout):
+        assert not [line for line in text.splitlines()[2:] if line.startswith("-")]
 
 
 @pytest.mark.parametrize("content", [True, False], ids=["content", "not content"])
