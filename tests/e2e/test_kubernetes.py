@@ -6,12 +6,15 @@ import copy
 import json
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_network
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -19,6 +22,7 @@ import yaml
 
 from conftest import ROOT, StartGateway
 from deploy.manifests import (
+    K8S,
     OVERLAYS,
     Manifests,
     container,
@@ -432,7 +436,10 @@ def test_with_three_model_servers_a_failing_one_can_be_ejected(mesh: Manifests) 
 def test_what_is_for_probes_and_scrapes_is_not_for_the_world(mesh: Manifests) -> None:
     internal = routes(mesh, "spotter")["internal"]
     assert next(iter(routes(mesh, "spotter"))) == "internal", "the first match wins"
-    assert {match["uri"]["exact"] for match in internal["match"]} >= {"/livez", "/readyz", "/metrics"}
+    kept = [match["uri"] for match in internal["match"]]
+    assert {uri["exact"] for uri in kept if "exact" in uri} == {"/livez", "/readyz", "/metrics"}
+    # What asks for no key over gRPC (src/grpc.rs).
+    assert [uri["prefix"] for uri in kept if "prefix" in uri] == ["/grpc.health.v1.Health/", "/grpc.reflection."]
     assert internal["directResponse"] == {"status": 404}
 
 
@@ -486,8 +493,80 @@ def test_whoever_is_not_named_is_let_in_nowhere(mesh: Manifests) -> None:
         assert rule["spec"]["trafficPolicy"]["tls"]["mode"] == "ISTIO_MUTUAL"
 
 
-def test_the_proxy_outlasts_the_program(mesh: Manifests) -> None:
+def test_the_proxy_outlasts_the_program_and_not_the_pods_grace(mesh: Manifests) -> None:
+    """It goes when no connection is left; a drain of fixed length is not looked at beside that."""
+    leave = int(settings_of(mesh)["SPOTTER_SHUTDOWN_DELAY_MS"]) / 1000
     for deployment in mesh.kind("Deployment"):
         annotation = deployment["spec"]["template"]["metadata"]["annotations"]["proxy.istio.io/config"]
-        drain = re.search(r"terminationDrainDuration: (\w+)", annotation)[1]
-        assert seconds(drain) >= pod(deployment)["terminationGracePeriodSeconds"]
+        proxy = yaml.safe_load(annotation)
+        assert proxy.keys() == {"holdApplicationUntilProxyStarts", "proxyMetadata"}
+        assert proxy["proxyMetadata"]["EXIT_ON_ZERO_ACTIVE_CONNECTIONS"] == "true"
+        least = seconds(proxy["proxyMetadata"]["MINIMUM_DRAIN_DURATION"])
+        assert leave < least < pod(deployment)["terminationGracePeriodSeconds"]
+
+
+def with_component(name: str, folder: Path) -> Manifests:
+    """The mesh, where somebody has added a component that no overlay has."""
+    shutil.copytree(K8S, folder / "k8s")
+    file = folder / "k8s/overlays/serving/kustomization.yaml"
+    kustomization = yaml.safe_load(file.read_text())
+    kustomization["components"].append(f"../../components/{name}")
+    file.write_text(yaml.safe_dump(kustomization))
+    return Manifests.at(folder / "k8s/overlays/istio")
+
+
+def opened(manifests: Manifests) -> list[dict[str, Any]]:
+    """Where the component lets spotter go, but for names."""
+    added = manifests.names("NetworkPolicy") - Manifests.of("istio").names("NetworkPolicy")
+    (policy,) = (manifests.get("NetworkPolicy", name)["spec"] for name in added)
+    assert policy["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "spotter"}
+    assert policy["policyTypes"] == ["Egress"]
+    return [rule for rule in policy["egress"] if {port["port"] for port in rule["ports"]} != {53}]
+
+
+def added_setting(manifests: Manifests, binary: Path, folder: Path) -> tuple[str, str]:
+    """The component's variable and its value, which the program has read."""
+    settings = installed(manifests, manifests.get("Deployment", "spotter"), folder)
+    (name,) = settings.keys() - settings_of(Manifests.of("istio")).keys()
+    printed = config(binary, settings)
+    assert printed.returncode == 0, printed.stderr
+    (row,) = (line.split() for line in printed.stdout.splitlines() if name in line.split())
+    assert row[-1] == "environment"
+    return name, settings[name]
+
+
+def test_traces_reach_the_collector_that_the_component_names(spotter_binary: Path, tmp_path: Path) -> None:
+    manifests = with_component("tracing", tmp_path)
+    assert [fault for manifest in manifests.all for fault in faults(manifest)] + dangling(manifests) == []
+    name, value = added_setting(manifests, spotter_binary, tmp_path)
+    assert name == "OTEL_EXPORTER_OTLP_ENDPOINT"
+    collector = urlsplit(value)
+    service, _, namespace = collector.hostname.partition(".")
+    (rule,) = opened(manifests)
+    assert rule["ports"] == [{"port": collector.port, "protocol": "TCP"}]
+    (peer,) = rule["to"]
+    assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": namespace}
+    assert peer["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": service}
+
+
+def test_photos_are_fetched_from_the_public_internet_alone(spotter_binary: Path, tmp_path: Path) -> None:
+    manifests = with_component("image-urls", tmp_path)
+    assert [fault for manifest in manifests.all for fault in faults(manifest)] + dangling(manifests) == []
+    assert added_setting(manifests, spotter_binary, tmp_path) == ("SPOTTER_IMAGE_URL_SCHEMES", "https")
+    (rule,) = opened(manifests)
+    assert rule["ports"] == [{"port": 443, "protocol": "TCP"}]
+    blocks = {ip_network(peer["ipBlock"]["cidr"]): peer["ipBlock"]["except"] for peer in rule["to"]}
+    for address in ("10.0.0.1", "172.20.1.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "fd00::1", "fe80::1"):
+        (exceptions,) = (kept for whole, kept in blocks.items() if ip_address(address) in whole)
+        assert any(ip_address(address) in ip_network(kept) for kept in exceptions), address
+
+
+def test_a_models_name_is_the_same_wherever_it_is_written() -> None:
+    """The image's variable and folder, what the pipeline builds, what the model server serves and what spotter asks for."""
+    (in_image,) = re.findall(r"^ARG MODEL_NAME=(\S+)", (K8S / "serving/Dockerfile").read_text(), re.MULTILINE)
+    workflow = (ROOT / ".github/workflows/images.yml").read_text()
+    assert re.findall(r"--build-arg MODEL_NAME=(\S+)", workflow) == [in_image]
+    assert re.findall(r'^NAME = "(\w+)"', (K8S / "serving/warmup.py").read_text(), re.MULTILINE) == [in_image]
+    for overlay in WITH_MODEL_SERVER:
+        (served,) = models(Manifests.of(overlay))
+        assert (served.name, served.base_path) == (in_image, f"/models/{in_image}")

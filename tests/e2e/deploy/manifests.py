@@ -26,7 +26,11 @@ GIVEN_SECRETS = {"spotter-keys", "spotter-tls"}
 
 @cache
 def _rendered(overlay: str) -> str:
-    command = [KUBECTL, "kustomize", str(K8S / "overlays" / overlay)]
+    return _kustomized(K8S / "overlays" / overlay)
+
+
+def _kustomized(folder: Path) -> str:
+    command = [KUBECTL, "kustomize", str(folder)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
@@ -39,6 +43,10 @@ class Manifests:
     @classmethod
     def of(cls, overlay: str) -> Manifests:
         return cls(list(yaml.safe_load_all(_rendered(overlay))))
+
+    @classmethod
+    def at(cls, folder: Path) -> Manifests:
+        return cls(list(yaml.safe_load_all(_kustomized(folder))))
 
     def kind(self, kind: str) -> list[Manifest]:
         return [manifest for manifest in self.all if manifest["kind"] == kind]
@@ -205,7 +213,7 @@ def _of_selectors(manifests: Manifests) -> Iterator[str]:
         selectors.append((policy, chosen))
         for way, side in (("ingress", "from"), ("egress", "to")):
             for rule in spec.get(way, []):
-                peers = [peer for peer in rule[side] if "namespaceSelector" not in peer]
+                peers = [peer for peer in rule[side] if not {"namespaceSelector", "ipBlock"} & peer.keys()]
                 selectors += [(policy, peer["podSelector"]["matchLabels"]) for peer in peers]
                 # Named ports are those of whoever is asked.
                 asked = [chosen] if way == "ingress" else [peer["podSelector"]["matchLabels"] for peer in peers]
