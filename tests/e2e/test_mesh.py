@@ -20,6 +20,7 @@ from deploy.manifests import Manifests, installed, models
 from support import photos
 from support.gateway import Gateway
 from support.peer import Peer
+from support.stubs import made
 from support.versions import add_version
 from support.wait import until
 
@@ -172,3 +173,58 @@ def model_of(url: str, headers: dict[str, str] | None = None, path: str = "/v1/d
     assert answer.status_code == 200, answer.text
     found = answer.json()
     return found["photos"][0]["answer"]["model"] if "batch" in path else found["model"]
+
+
+def test_grpc_goes_through_the_gateway_but_for_its_probes(mesh: Manifests, embedded: Gateway) -> None:
+    pb2, pb2_grpc = made()
+    with Envoy(bootstrap(mesh, "spotter", [embedded.url.removeprefix("http://")]), LOGS) as envoy:
+        with grpc.insecure_channel(envoy.url.removeprefix("http://")) as channel:
+            client = pb2_grpc.DetectionServiceStub(channel)
+            found = client.Detect(pb2.DetectRequest(image=photos.read("chelsea")), timeout=60)
+            assert [detection.label for detection in found.detections] == ["cat"]
+            assert [model.name for model in client.ListModels(pb2.ListModelsRequest(), timeout=60).models] == ["nanodet-g"]
+            for kept in ("grpc.health.v1.Health/Check", "grpc.reflection.v1.ServerReflection/ServerReflectionInfo"):
+                with pytest.raises(grpc.RpcError) as refused:
+                    channel.unary_unary(f"/{kept}")(b"", timeout=60)
+                assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED, kept
+        assert envoy.stats("spotter")["upstream_cx_http2_total"] == 1
+
+
+def test_a_stream_of_frames_outlives_the_time_of_a_call(
+    mesh: Manifests, saved_models: Path, start_peer: StartPeer, spotter: StartGateway
+) -> None:
+    """A model slower than the routes' timeout, which is shortened to see it: calls are given up, the stream is not."""
+    peer = start_peer({MODEL: saved_models / MODEL}, "--delay-ms=1500")
+    gateway = spotter("--serving", f"http://{peer.address}", "--model", MODEL, "--labels", "coco")
+    until(gateway.is_ready, "the slow model", within=60)
+    for route in mesh.get("VirtualService", "spotter")["spec"]["http"]:
+        if "timeout" in route:
+            route["timeout"] = "1s"
+    pb2, pb2_grpc = made()
+    with Envoy(bootstrap(mesh, "spotter", [gateway.url.removeprefix("http://")]), LOGS) as envoy:
+        with grpc.insecure_channel(envoy.url.removeprefix("http://")) as channel:
+            client = pb2_grpc.DetectionServiceStub(channel)
+            photo = photos.read("chelsea")
+            with pytest.raises(grpc.RpcError) as given_up:
+                client.Detect(pb2.DetectRequest(image=photo), timeout=60)
+            assert given_up.value.details() == "upstream request timeout"
+            frame = pb2.StreamDetectRequest(frame=pb2.Frame(id=1, image=photo))
+            (answer,) = client.StreamDetect(iter([frame]), timeout=60)
+            assert [detection.label for detection in answer.result.response.detections] == ["cat"]
+
+
+def test_a_model_server_that_takes_too_long_is_given_up_for_another(
+    mesh: Manifests, saved_models: Path, start_peer: StartPeer, two_model_servers: list[str], spotter: StartGateway
+) -> None:
+    slow = start_peer({MODEL: saved_models / MODEL}, "--delay-ms=60000")
+    (route,) = mesh.get("VirtualService", "detector")["spec"]["http"]
+    # Long enough for a busy machine, and short of the minute that the slow one takes.
+    route["retries"]["perTryTimeout"] = "4s"
+    with Envoy(bootstrap(mesh, "detector", [two_model_servers[0], slow.address]), LOGS) as envoy:
+        gateway = behind(envoy, spotter)
+        assert ask_for_all(gateway) == [200] * PHOTOS
+        stats = envoy.stats("detector")
+        assert stats["upstream_rq_per_try_timeout"] > 0
+        assert stats["upstream_rq_retry_success"] > 0
+        # Who is too slow again and again is left alone, as who fails.
+        assert [address for address, host in envoy.hosts("detector").items() if host["ejected"]] == [slow.address]
