@@ -25,6 +25,8 @@ mod serve;
 
 /// The command line is wrong, or a setting is (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
+/// Anything else went wrong.
+const BROKEN: u8 = 1;
 
 /// What `--version` says: which of the two builds this is (docs/adr/0004-jpeg-decoder.md) shows nowhere else.
 const VERSION_AND_DECODER: &str = if cfg!(feature = "turbojpeg") {
@@ -94,6 +96,30 @@ enum Failure {
     Start(StartError),
 }
 
+impl Failure {
+    /// What the process ends with.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Start(
+                StartError::Labels(_)
+                | StartError::ModelFile { .. }
+                | StartError::Unfit { .. }
+                | StartError::OnnxRuntime { .. }
+                | StartError::Keys(_)
+                | StartError::ServingTls(_)
+                | StartError::OpenToAll { .. }
+                | StartError::Fetch(_)
+                | StartError::Traces(_)
+                | StartError::Tls(_),
+            ) => USAGE,
+            Self::Said
+            | Self::Start(
+                StartError::BuiltIn(_) | StartError::Listen { .. } | StartError::Serve(_) | StartError::Crashed(_),
+            ) => BROKEN,
+        }
+    }
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         Self::Start(error)
@@ -140,28 +166,10 @@ pub fn run() -> ExitCode {
             Ok(())
         }
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Said) => ExitCode::FAILURE,
-        Err(Failure::Start(error)) => {
-            eprintln!("spotter: {}", chain(&error));
-            match error {
-                StartError::Labels(_)
-                | StartError::ModelFile { .. }
-                | StartError::Unfit { .. }
-                | StartError::OnnxRuntime { .. }
-                | StartError::Keys(_)
-                | StartError::ServingTls(_)
-                | StartError::OpenToAll { .. }
-                | StartError::Fetch(_)
-                | StartError::Traces(_)
-                | StartError::Tls(_) => ExitCode::from(USAGE),
-                StartError::BuiltIn(_) | StartError::Listen { .. } | StartError::Serve(_) | StartError::Crashed(_) => {
-                    ExitCode::FAILURE
-                }
-            }
-        }
+    if let Err(Failure::Start(error)) = &outcome {
+        eprintln!("spotter: {}", chain(error));
     }
+    ExitCode::from(outcome.err().map_or(0, |failure| failure.exit_code()))
 }
 
 /// `spotter --listen …` means `spotter serve --listen …`.
@@ -198,6 +206,9 @@ where
     if let Some(traces) = traces {
         traces.close();
     }
+    // Dropped, it would wait for work on its threads (a photo, a file, a name that is looked up) that nobody waits for any
+    // more, and while it waits no signal is listened to.
+    runtime.shutdown_background();
     outcome
 }
 
@@ -223,6 +234,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_the_operator_can_mend_is_told_from_what_broke() {
+        let address = std::net::SocketAddr::from(([0, 0, 0, 0], 8080));
+        assert_eq!(Failure::from(StartError::Crashed("warm-up")).exit_code(), 1);
+        assert_eq!(Failure::Said.exit_code(), 1);
+        assert_eq!(Failure::from(StartError::OpenToAll { address }).exit_code(), 64);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use spotter::app::{self, Listening, StartError};
@@ -33,6 +35,51 @@ async fn a_second_signal_stops_at_once() {
     while client.get(&readyz).send().await.unwrap().status() == 200 {}
     serving.signal("TERM");
     assert_eq!(serving.0.wait().unwrap().code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_stops_as_sigterm_does() {
+    let flags = ["--listen", "127.0.0.1:0", "--shutdown-delay-ms", "600000"];
+    let (mut serving, banner) = serve(&flags);
+    let (client, readyz) = (client(), format!("{}/readyz", url(&banner)));
+    until_ready(&client, &readyz).await;
+    serving.signal("INT");
+    while client.get(&readyz).send().await.unwrap().status() == 200 {}
+    serving.signal("INT");
+    assert_eq!(serving.0.wait().unwrap().code(), Some(1), "the second one stops at once");
+
+    let (mut serving, banner) = serve(&["--listen", "127.0.0.1:0"]);
+    until_ready(&client, &format!("{}/readyz", url(&banner))).await;
+    serving.signal("INT");
+    drop(client);
+    assert_eq!(serving.0.wait().unwrap().code(), Some(0));
+}
+
+/// A file that is never read to its end: somebody holds the other end of a pipe.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_hangs_does_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("labels.txt");
+    std::fs::write(&path, "cat\n").unwrap();
+    let flags = ["--listen", "127.0.0.1:0", "--labels", path.to_str().unwrap(), "--watch-files-ms", "0"];
+    let (mut serving, banner) = serve(&flags);
+    until_ready(&client(), &format!("{}/readyz", url(&banner))).await;
+    std::fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    serving.signal("HUP");
+    // Opens as soon as the service reads from it.
+    let _held = std::fs::File::options().write(true).open(&path).unwrap();
+    serving.signal("TERM");
+    let ended = async {
+        loop {
+            if let Some(status) = serving.0.try_wait().unwrap() {
+                return status;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let status = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("nobody waits for the file");
+    assert_eq!(status.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -86,6 +87,31 @@ async fn https_is_spoken_and_the_certificate_is_exchanged_on_sighup() {
     serving.signal("HUP");
     assert!(said("tls.crt holds no certificate in PEM form"));
     connect(address, &second, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_speaks_tls_is_found_healthy_and_a_greeting_that_stalls_is_not_waited_for() {
+    let files = Files::new();
+    files.renew();
+    let (certificate, key) = (files.certificate(), files.key());
+    let flags = ["--listen", "127.0.0.1:0", "--head-timeout-ms", "500", "--tls-certificate", text(&certificate)];
+    let (_serving, banner) = serve(&[&flags[..], &["--tls-key", text(&key)]].concat());
+    let address = banner[1].split_once("https://").unwrap_or_else(|| panic!("{banner:?}")).1;
+    let tls = ["--tls-certificate", text(&certificate), "--tls-key", text(&key)];
+    let output = run(&[&["health", "--listen", address], &tls[..]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let output = run(&["health", &format!("https://{address}/nothing")]);
+    assert!(stderr(&output).contains("/nothing answers 404"), "{}", stderr(&output));
+    let output = run(&["health", "--listen", address]);
+    assert_eq!(output.status.code(), Some(1), "without TLS it is not to be had");
+
+    // The beginning of a handshake, and no more.
+    let mut stalled = TcpStream::connect(address).await.unwrap();
+    stalled.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(60), stalled.read_to_end(&mut rest)).await;
+    let _ = end.expect("it is hung up on");
+    assert!(rest.is_empty());
 }
 
 #[test]
