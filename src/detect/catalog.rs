@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use tokio::time::Instant;
 
 use crate::backend::{Backend, Call, Predict, Prediction, Target};
 use crate::background::Background;
@@ -18,6 +19,7 @@ use crate::model::labels::LabelMap;
 use crate::model::mapping::Mapping;
 use crate::model::signature::Signature;
 use crate::model::version::{State, VersionChoice, VersionStatus};
+use crate::request_id::RequestId;
 use crate::tensor::Tensor;
 
 /// Every model by name; the first is the default.
@@ -120,7 +122,18 @@ struct Known {
     proven: HashSet<i64>,
     /// The version that is being asked for its first answer.
     proving: Option<(i64, Proof)>,
+    /// The last look at whether the model is ready, and when it began.
+    looked: Option<(Instant, Look)>,
 }
+
+/// Whether the model is ready, as everybody is told who asks meanwhile.
+type Look = Shared<BoxFuture<'static, Result<Arc<Resolved>, Fault>>>;
+
+/// Probes come every few seconds and give up after one by default; the answer should be there before.
+const LOOK_TIME: Duration = Duration::from_millis(900);
+/// How long what was seen holds, from the beginning of the look: nobody needs a key to ask, and however many do, the model
+/// server is asked this often.
+const LOOK_HOLDS: Duration = Duration::from_millis(500);
 
 /// The first answer of a version, awaited by everybody who asks whether the model is ready.
 type Proof = Shared<BoxFuture<'static, Result<(), Fault>>>;
@@ -301,6 +314,32 @@ impl Model {
         let mut versions = self.backend.versions(&self.profile.remote, call).await?;
         versions.sort_by_key(|status| std::cmp::Reverse(status.version));
         Ok(versions)
+    }
+
+    /// [`Model::ready`] for probes, within 900 ms: as it was seen in the last half second, by one look for all who ask.
+    ///
+    /// # Errors
+    /// Why it does not answer.
+    pub async fn readiness(self: &Arc<Self>, patience: Duration) -> Result<Arc<Resolved>, Fault> {
+        let look = {
+            let mut known = self.known();
+            match &known.looked {
+                Some((since, look)) if look.peek().is_none() || since.elapsed() < LOOK_HOLDS => look.clone(),
+                Some(_) | None => {
+                    let look = self.look(patience);
+                    known.looked = Some((Instant::now(), look.clone()));
+                    look
+                }
+            }
+        };
+        look.await
+    }
+
+    /// In a task of its own: it goes on for the others when who has asked first has left.
+    fn look(self: &Arc<Self>, patience: Duration) -> Look {
+        let (model, call) = (Arc::clone(self), Call::new(Deadline::after(LOOK_TIME), RequestId::generate()));
+        let task = tokio::spawn(async move { model.ready(&call, patience).await });
+        task.map(|done| done.unwrap_or_else(|panic| Err(Fault::internal(panic)))).boxed().shared()
     }
 
     /// Whether the model answers: the version that is meant is AVAILABLE, an adapter understands it, and it has answered a

@@ -3,24 +3,17 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
-use tokio_stream::wrappers::IntervalStream;
+use futures::Stream;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 use super::proto::v1::detection_service_server::SERVICE_NAME;
-use crate::backend::Call;
-use crate::deadline::Deadline;
 use crate::lifecycle::Phase;
-use crate::request_id::RequestId;
 use crate::service::Current;
 
 /// How often a watched status is looked at.
 const PACE: Duration = Duration::from_secs(1);
-/// How long looking may take.
-const PATIENCE: Duration = Duration::from_millis(900);
-
 #[derive(Clone)]
 pub(super) struct Health {
     current: Current,
@@ -40,8 +33,7 @@ impl Health {
         if service.lifecycle.phase() >= Phase::Draining {
             return Some(ServingStatus::NotServing);
         }
-        let call = Call::new(Deadline::after(PATIENCE), RequestId::generate());
-        let ready = service.catalog.default_model().ready(&call, service.request_timeout).await;
+        let ready = service.catalog.default_model().readiness(service.request_timeout).await;
         Some(if ready.is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing })
     }
 }
@@ -62,18 +54,40 @@ impl health_server::Health for Health {
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-    /// The status now and whenever it changes; of a service that does not exist, `SERVICE_UNKNOWN`, as the protocol asks.
+    /// The status now and whenever it changes; of a service that does not exist, `SERVICE_UNKNOWN`, as the protocol asks. Ends
+    /// when the service stops: it would keep its connection open for as long as that may take.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let (health, name) = (self.clone(), request.into_inner().service);
-        let looks = IntervalStream::new(tokio::time::interval(PACE)).then(move |_| {
-            let (health, name) = (health.clone(), name.clone());
-            async move { health.status(&name).await.unwrap_or(ServingStatus::ServiceUnknown) }
-        });
-        let mut told = None;
-        let changes = looks.filter_map(move |status| {
-            let changed = told.replace(status) != Some(status);
-            std::future::ready(changed.then(|| Ok(response(status))))
-        });
-        Ok(Response::new(Box::pin(changes)))
+        let watch = Watch { health: self.clone(), name: request.into_inner().service, told: None };
+        Ok(Response::new(Box::pin(futures::stream::unfold(watch, Watch::next))))
+    }
+}
+
+/// A status that is watched.
+struct Watch {
+    health: Health,
+    name: String,
+    told: Option<ServingStatus>,
+}
+
+impl Watch {
+    /// Waits until there is something else to tell.
+    async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
+        let lifecycle = self.health.current.get().lifecycle.clone();
+        loop {
+            // What is seen from then on is the last there is to see.
+            let is_last = lifecycle.phase() >= Phase::Draining;
+            let status = self.health.status(&self.name).await.unwrap_or(ServingStatus::ServiceUnknown);
+            if self.told.replace(status) != Some(status) {
+                return Some((Ok(response(status)), self));
+            }
+            if is_last {
+                lifecycle.reached(Phase::Stopping).await;
+                return None;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PACE) => {}
+                () = lifecycle.reached(Phase::Draining) => {}
+            }
+        }
     }
 }

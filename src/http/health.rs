@@ -13,9 +13,6 @@ use crate::fault::{Code, Fault};
 use crate::lifecycle::Phase;
 use crate::service::Service;
 
-/// Probes come every few seconds and give up after one by default; the answer should be there before.
-const PROBE_TIME: Duration = Duration::from_millis(900);
-
 /// By then an instance that was told to stop is gone, and its successor may be there.
 const DRAINED: Duration = Duration::from_secs(5);
 
@@ -44,15 +41,17 @@ pub(super) async fn livez() -> Json<Alive> {
 )]
 pub(super) async fn readyz(
     State(service): State<Arc<Service>>,
-    Extension(mut call): Extension<Call>,
+    Extension(call): Extension<Call>,
 ) -> Result<Json<Ready>, Fault> {
     if service.lifecycle.phase() >= Phase::Draining {
         let detail = "This instance is about to stop. It still answers what reaches it.";
         return Err(Fault::new(Code::Draining, detail).retry_after(DRAINED));
     }
-    call.deadline = call.deadline.at_most(PROBE_TIME);
     let model = service.catalog.default_model();
-    let resolved = model.ready(&call, service.request_timeout).await?;
+    let looking = call.deadline.bound(model.readiness(service.request_timeout)).await;
+    let resolved = looking.map_err(|_| {
+        Fault::new(Code::DeadlineExceeded, "Whether a photo would be answered was not known within the request's time.")
+    })??;
     Ok(Json(Ready { status: "ready", model: model.name().to_owned(), version: resolved.version.to_string() }))
 }
 

@@ -358,6 +358,26 @@ async fn a_stream_is_told_when_the_service_is_about_to_stop() {
 }
 
 #[tokio::test]
+async fn a_watch_of_health_is_told_that_the_service_stops_and_holds_up_nothing() {
+    // A grace that the test would not outlive.
+    let mut spotter = Spotter::start(&["--shutdown-delay-ms", "300", "--shutdown-grace-ms", "3600000"]).await;
+    spotter.ready().await;
+    let mut health = HealthClient::new(channel(&spotter).await);
+    let watch = async |health: &mut HealthClient<Channel>, service: &str| {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        health.watch(request).await.unwrap().into_inner()
+    };
+    let mut watched = watch(&mut health, "").await;
+    let mut unknown = watch(&mut health, "other").await;
+    assert_eq!(watched.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    assert_eq!(unknown.next().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
+    spotter.tell_to_stop();
+    assert_eq!(watched.next().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    assert!(watched.next().await.is_none() && unknown.next().await.is_none());
+    tokio::time::timeout(Duration::from_secs(60), spotter.stopped()).await.expect("long before the grace is over");
+}
+
+#[tokio::test]
 async fn a_caller_that_goes_away_takes_its_frame_along() {
     let serving = ScriptedServing::start(Script::image_tensor()).await;
     let url = serving.url();

@@ -1,6 +1,9 @@
 //! What is said about models, labels and health.
 
 use serde_json::{Value, json};
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::scripted_serving::{Script, ScriptedServing};
 use crate::support::service::{Spotter, problem};
@@ -61,12 +64,35 @@ async fn live_means_the_process_and_ready_means_the_model() {
     serving.change(|script| {
         script.state = spotter::backend::serving::proto::tensorflow::serving::model_version_status::State::Loading;
     });
+    // What was seen holds for half a second.
+    while spotter.get("/readyz").send().await.unwrap().status() == 200 {}
     let body = problem(spotter.get("/readyz"), 503, "MODEL_UNAVAILABLE").await;
     assert!(body["detail"].as_str().unwrap().contains("3: LOADING"), "{body}");
 
     serving.stop();
     problem(spotter.get("/readyz"), 503, "MODEL_UNAVAILABLE").await;
     assert_eq!(get(&spotter, "/livez").await, json!({"status": "alive"}), "still alive");
+}
+
+#[tokio::test]
+async fn however_many_ask_whether_it_is_ready_the_model_server_is_asked_now_and_then() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let spotter = Spotter::start(&["--serving", &serving.url()]).await;
+    spotter.ready().await;
+    let before = serving.received(|received| received.status);
+    let begin = std::time::Instant::now();
+    let probes = (0..50).map(|_| spotter.get("/readyz").send());
+    let channel = Channel::from_shared(spotter.url("")).unwrap().connect().await.unwrap();
+    let mut health = HealthClient::new(channel);
+    for probe in futures::future::join_all(probes).await {
+        assert_eq!(probe.unwrap().status(), 200);
+    }
+    for _ in 0..10 {
+        health.check(HealthCheckRequest::default()).await.unwrap();
+    }
+    let most = 1 + begin.elapsed().as_millis() / 500;
+    let asked = serving.received(|received| received.status) - before;
+    assert!(asked as u128 <= most, "{asked} questions for 60 probes, {most} at most");
 }
 
 #[tokio::test]
