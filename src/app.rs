@@ -17,6 +17,7 @@ use crate::access::key_files;
 use crate::access::keys::Keys;
 use crate::access::rate::{Limiter, Rate};
 use crate::admission::Admission;
+use crate::answering::Answering;
 use crate::backend::Call;
 use crate::backend::embedded::{Engine, LibraryError, LoadError, OnnxRuntime};
 use crate::backend::serving;
@@ -124,6 +125,9 @@ pub enum StartError {
     Crashed(&'static str),
 }
 
+/// Bytes of documents and pages that wait to be read. They are the same for everybody, and the largest has 1.5 MB.
+const OPEN_ANSWERS: u64 = 64 << 20;
+
 /// What outlives a service: cores, and the places where models run. A service that takes the place of another is made of the
 /// same.
 pub struct Assembly {
@@ -170,6 +174,8 @@ impl Assembly {
             batch: settings.batch(),
             request_timeout: settings.request_timeout(),
             arriving: settings.arriving(old.map(|old| &old.arriving)),
+            answering: settings.answering(old.map(|old| &old.answering)),
+            answering_all: old.map_or_else(|| Answering::new(OPEN_ANSWERS), |old| old.answering_all.clone()),
             lifecycle: old.map(|old| old.lifecycle.clone()).unwrap_or_default(),
             background: old.map(|old| old.background.clone()).unwrap_or_default(),
             metrics: Arc::clone(&self.metrics),
@@ -320,7 +326,7 @@ impl Listening {
     pub async fn bind(service: Service, bounds: Bounds, address: SocketAddr) -> Result<Self, StartError> {
         let (listener, address) = listen(address, "--listen").await?;
         let current = Current::new(service);
-        let routes = Routes::new(http::router(&current, Scraping::Here));
+        let routes = Routes::new(http::front(&current, Scraping::Here));
         let succession = Succession { current, routes, scraping: Scraping::Here };
         Ok(Self { listener, succession, bounds, identity: None, address, metrics: None })
     }
@@ -430,7 +436,7 @@ impl Succession {
     }
 
     fn route(&self) {
-        self.routes.replace(http::router(&self.current, self.scraping));
+        self.routes.replace(http::front(&self.current, self.scraping));
     }
 }
 

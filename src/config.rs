@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use crate::access::origin::Origin;
 use crate::access::rate::Rate;
 use crate::admission;
+use crate::answering::Answering;
 use crate::arriving::Arriving;
 use crate::backend::embedded::NANODET_G_NAME;
 use crate::backend::serving::{self, Address};
@@ -315,7 +316,8 @@ pub struct Settings {
     )]
     pub upload_pause_ms: u64,
 
-    /// Most bytes of all uploads that are arriving or waiting to be decoded; further ones are refused
+    /// Most bytes of all uploads that are arriving or waiting to be decoded, and again of large answers that are not read yet;
+    /// further ones are refused
     #[arg(
         long,
         env = "SPOTTER_MAX_UPLOAD_BYTES_IN_FLIGHT",
@@ -564,6 +566,13 @@ impl Settings {
     pub fn arriving(&self, old: Option<&Arriving>) -> Arriving {
         let (bytes, pause) = (self.max_upload_bytes_in_flight, Duration::from_millis(self.upload_pause_ms));
         old.map_or_else(|| Arriving::new(bytes, pause), |old| old.renewed(bytes, pause))
+    }
+
+    /// What bounds large answers that are not read yet: as many bytes again as uploads may have. Shared with what was in force
+    /// before where it is the same.
+    pub fn answering(&self, old: Option<&Answering>) -> Answering {
+        let bytes = self.max_upload_bytes_in_flight;
+        old.map_or_else(|| Answering::new(bytes), |old| old.renewed(bytes))
     }
 
     /// How often files are looked at for changes, where they are.

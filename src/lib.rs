@@ -3,7 +3,8 @@
 //! Reading order, each layer using only those before it:
 //!
 //! 1. [`fault`], [`geometry`], [`mask`], [`tensor`], [`deadline`], [`request_id`], [`workers`], [`admission`],
-//!    [`lifecycle`], [`background`], [`reload`], [`arriving`], [`access`], [`telemetry`]: the words everything is said in.
+//!    [`lifecycle`], [`background`], [`reload`], [`arriving`], [`answering`], [`access`], [`telemetry`]: the words everything
+//!    is said in.
 //! 2. [`image`]: an uploaded file becomes upright RGB pixels, or a clear refusal. [`fetch`]: a photo by its address, from the
 //!    public internet only.
 //! 3. [`model`]: signatures, label maps, and the adapters that know how a kind of detector reads.
@@ -16,6 +17,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod answering;
 pub mod app;
 pub mod arriving;
 pub mod backend;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::access::Access;
 use crate::admission::Load;
+use crate::answering::Answering;
 use crate::arriving::Arriving;
 use crate::backend::Call;
 use crate::background::Background;
@@ -31,6 +32,10 @@ pub struct Service {
     pub request_timeout: Duration,
     /// Room for bodies, and for photos that are fetched.
     pub arriving: Arriving,
+    /// Room for large answers until they are read.
+    pub answering: Answering,
+    /// The same for routes that are open to all: who has no key takes nothing from those who have.
+    pub answering_all: Answering,
     /// Fetches photos for clients, where that is allowed.
     pub fetcher: Option<Fetcher>,
     /// How far from its end the service is.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use prost::Message;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -70,6 +71,17 @@ fn rooms<T>(request: &Request<T>) -> Rooms {
     request.extensions().get::<Rooms>().expect("the layer around the services makes them").clone()
 }
 
+/// An answer with the room that it takes until it is read: its bytes are made only when the caller reads them, of what is here
+/// now.
+fn answered<M: Message>(service: &Service, message: M) -> Result<Response<M>, Fault> {
+    let held = service.answering.take(message.encoded_len())?;
+    let mut response = Response::new(message);
+    if let Some(held) = held {
+        response.extensions_mut().insert(held);
+    }
+    Ok(response)
+}
+
 fn failed<T>(request: &Request<T>) -> Failed {
     request.extensions().get::<Failed>().cloned().unwrap_or_default()
 }
@@ -84,7 +96,9 @@ impl v1::detection_service_server::DetectionService for Detector {
         let image = self.service.photo(message::photo(photo).held(&room), &allowance, &call);
         drop(room);
         let answer = Detector::detect(self, image, model.as_ref(), params, &call).await;
-        answer.map(Response::new).map_err(|fault| status::refuse(fault, &call.request_id, &failed))
+        answer
+            .and_then(|answer| answered(&self.service, answer))
+            .map_err(|fault| status::refuse(fault, &call.request_id, &failed))
     }
 
     async fn detect_batch(
@@ -93,7 +107,9 @@ impl v1::detection_service_server::DetectionService for Detector {
     ) -> Result<Response<v1::DetectBatchResponse>, Status> {
         let (call, failed, room) = (call(&request), failed(&request), rooms(&request).take());
         let answer = batch::detect(self, request.into_inner(), room, &call).await;
-        answer.map(Response::new).map_err(|fault| status::refuse(fault, &call.request_id, &failed))
+        answer
+            .and_then(|answer| answered(&self.service, answer))
+            .map_err(|fault| status::refuse(fault, &call.request_id, &failed))
     }
 
     type StreamDetectStream = ReceiverStream<Result<v1::StreamDetectResponse, Status>>;

@@ -3,7 +3,8 @@
 //! A stream counts as a request when it is opened, and so does each frame that is looked at; of a frame too many the caller
 //! is told in its place, and the stream goes on.
 //!
-//! A stream may be open for as long as its caller likes, so it is told when the service drains: the frame that is being
+//! A stream may be open for as long as its caller sends frames or reads answers (one in which nothing happens is reset after
+//! the time that a request and the reading of its answer may take: `http/server/connection.rs`), so it is told when the service drains: the frame that is being
 //! looked at is answered, and the caller is to open another stream, which leads elsewhere.
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::access::origin::Origin;
@@ -14,6 +14,21 @@ use crate::http::server_timing::SERVER_TIMING;
 
 /// How long a browser may remember a preflight's answer. Chromium caps it at two hours.
 const REMEMBERED: Duration = Duration::from_hours(2);
+
+/// What pages may read of an answer beside what they always may.
+const EXPOSED: [HeaderName; 5] =
+    [REQUEST_ID, SERVER_TIMING, MODEL_VERSION, header::RETRY_AFTER, header::WWW_AUTHENTICATE];
+
+/// What lets pages read a refusal for which no head was read, so that nobody knows its origin: where all origins may ask.
+pub(super) fn of_refusals(origins: &[Origin]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if origins.contains(&Origin::Any) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        let exposed = HeaderValue::from_str(&EXPOSED.map(|name| name.to_string()).join(","));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed.expect("names are visible ASCII"));
+    }
+    headers
+}
 
 /// The layer that answers preflights by itself and gives every other answer its headers; none where no origin may ask.
 pub(super) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
@@ -41,14 +56,7 @@ pub(super) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
                 HeaderName::from_static("traceparent"),
                 HeaderName::from_static("tracestate"),
             ])
-            .expose_headers([
-                REQUEST_ID,
-                SERVER_TIMING,
-                MODEL_VERSION,
-                HeaderName::from_static("x-model-name"),
-                header::RETRY_AFTER,
-                header::WWW_AUTHENTICATE,
-            ])
+            .expose_headers(EXPOSED)
             .max_age(REMEMBERED),
     )
 }

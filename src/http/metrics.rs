@@ -6,10 +6,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
 use crate::fault::Fault;
+use crate::http::server_timing;
 use crate::service::{Current, Service};
 use crate::telemetry::metrics::MEDIA_TYPE;
 
@@ -52,5 +54,6 @@ async fn scraped(service: Arc<Service>) -> Result<impl IntoResponse, Fault> {
 pub fn router(current: Current) -> Router {
     let metrics = |State(current): State<Current>| scraped(current.get());
     let nothing = || async { (StatusCode::NOT_FOUND, "There is nothing here but GET /metrics.\n") };
-    Router::new().route("/metrics", get(metrics)).fallback(nothing).with_state(current)
+    let routes = Router::new().route("/metrics", get(metrics)).fallback(nothing);
+    routes.layer(from_fn(server_timing::total)).with_state(current)
 }

@@ -30,7 +30,7 @@ mod wire;
 use connection::Connection;
 use connections::Connections;
 pub(in crate::http) use exchange::BodyLeft;
-pub use routes::Routes;
+pub use routes::{Front, Routes};
 pub use tls::{Identity, TlsError};
 
 /// Rest after a connection could not be taken for want of file descriptors or memory: without one the loop would spin.
@@ -71,11 +71,11 @@ struct Shared {
 }
 
 impl Shared {
-    /// Tells a client off that has no request yet.
-    async fn refuse(&self, io: impl AsyncRead + AsyncWrite + Unpin, fault: &Fault) {
+    /// Tells a client off that has no request yet, so long after it began one.
+    async fn refuse(&self, io: impl AsyncRead + AsyncWrite + Unpin, fault: &Fault, took: Duration) {
         let row = fault.code().row();
         self.metrics.requests.refused(row.status, row.name);
-        refusal::send(io, fault).await;
+        refusal::send(io, fault, took, &self.routes.of_refusals()).await;
     }
 }
 

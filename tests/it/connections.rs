@@ -66,6 +66,7 @@ fn assert_problem(text: &str, status: u16, code: &str) -> Value {
     let body: Value = serde_json::from_str(body).unwrap();
     assert_eq!((&body["code"], &body["status"]), (&code.into(), &status.into()), "{body}");
     assert_eq!(header("x-request-id"), body["request_id"].as_str().unwrap());
+    assert!(header("server-timing").starts_with("total;dur="), "{text}");
     body
 }
 
@@ -88,6 +89,23 @@ async fn what_is_no_request_is_answered_like_one() {
         raw.send(&sent).await;
         assert_problem(&raw.rest().await, status, code);
     }
+}
+
+#[tokio::test]
+async fn where_every_page_may_ask_it_may_read_refusals_of_what_is_no_request() {
+    let asked = async |origins: &str| {
+        let spotter = Spotter::start(&["--cors-origins", origins]).await;
+        let mut raw = Raw::open(&spotter).await;
+        raw.send("nonsense\r\n\r\n").await;
+        let text = raw.rest().await;
+        assert_problem(&text, 400, "INVALID_REQUEST");
+        text
+    };
+    let text = asked("*").await;
+    assert!(text.contains("\r\naccess-control-allow-origin: *\r\n"), "{text}");
+    assert!(text.contains("\r\naccess-control-expose-headers: x-request-id,server-timing,"), "{text}");
+    // Which page it was stands in a head that was not read.
+    assert!(!asked("https://shop.example").await.contains("access-control"));
 }
 
 #[tokio::test]
@@ -205,6 +223,18 @@ async fn when_stopping_new_connections_are_refused_and_what_is_in_flight_is_fini
     assert_eq!((idle.rest().await, silent.rest().await), (String::new(), String::new()));
     upload.send(&photo).await;
     let text = upload.rest().await;
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("connection: close\r\n"), "{text}");
+    spotter.stopped().await;
+}
+
+#[tokio::test]
+async fn who_has_connected_when_the_service_stops_is_not_hung_up_on() {
+    let mut spotter = Spotter::start(&[]).await;
+    let mut early = Raw::open(&spotter).await;
+    spotter.tell_to_stop();
+    while TcpStream::connect(spotter.address()).await.is_ok() {}
+    early.send("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let text = early.rest().await;
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("connection: close\r\n"), "{text}");
     spotter.stopped().await;
 }

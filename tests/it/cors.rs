@@ -40,6 +40,7 @@ async fn a_preflight_needs_no_key_and_is_not_counted() {
         assert_eq!(headers[ACCESS_CONTROL_MAX_AGE], "7200");
         assert!(list(VARY).contains("origin"));
         assert!(!headers.contains_key(ACCESS_CONTROL_ALLOW_CREDENTIALS));
+        assert!(headers["server-timing"].to_str().unwrap().starts_with("total;dur="));
     }
 }
 

@@ -2,21 +2,34 @@
 
 use std::time::Duration;
 
+use spotter::grpc::proto::v1::detect_request::Photo;
+use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
+use spotter::grpc::proto::v1::{CropFormat, DetectOptions, DetectRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::service::Spotter;
+use crate::support::photos::photo;
+use crate::support::service::{Spotter, problem};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 /// On SETTINGS and PING.
 const ACK: u8 = 1;
-/// On HEADERS: this is all of the head, and there is no body.
+/// On DATA: this is the end of the body.
+const END_STREAM: u8 = 1;
+/// On HEADERS: this is all of the head.
+const END_HEADERS: u8 = 4;
+/// And there is no body.
 const END_STREAM_AND_HEADERS: u8 = 5;
 const INITIAL_WINDOW_SIZE: u16 = 4;
+const REFUSED_STREAM: u32 = 7;
+const CANCEL: u32 = 8;
+const ENHANCE_YOUR_CALM: u32 = 11;
 /// `:status: 200` in HPACK's static table.
 const STATUS_200: u8 = 0x88;
 
@@ -55,6 +68,29 @@ impl Peer {
         // `:method: GET`, `:scheme: http`, and two literals: `:path`, `:authority`.
         let head = [&[0x82, 0x86, 0x04, path.len() as u8], path.as_bytes(), &[0x01, 1, b'x']].concat();
         self.send(HEADERS, END_STREAM_AND_HEADERS, stream, &head).await;
+    }
+
+    /// Waits for what the service has to say first, and agrees: from then on there is room for an upload.
+    async fn agree(&mut self) {
+        self.until(SETTINGS).await;
+        self.send(SETTINGS, ACK, 0, &[]).await;
+        self.until(WINDOW_UPDATE).await;
+    }
+
+    /// The head of an upload whose answer is to be a PNG.
+    async fn post(&mut self, stream: u32, path: &str) {
+        // As above, with `:method: POST`; and `accept`, by its name in the static table.
+        let accept = [&[0x0f, 0x04, 9], &b"image/png"[..]].concat();
+        let head = [&[0x83, 0x86, 0x04, path.len() as u8], path.as_bytes(), &[0x01, 1, b'x'], &accept].concat();
+        self.send(HEADERS, END_HEADERS, stream, &head).await;
+    }
+
+    /// All of its body.
+    async fn body(&mut self, stream: u32, body: &[u8]) {
+        for piece in body.chunks(16_384) {
+            self.send(DATA, 0, stream, piece).await;
+        }
+        self.send(DATA, END_STREAM, stream, &[]).await;
     }
 
     /// The next frame; nothing once the service has hung up.
@@ -127,4 +163,81 @@ async fn an_answer_over_http2_that_is_not_read_is_given_up() {
     }
     // What is left of it is idle, and ends as idle connections do.
     while peer.next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn answers_that_are_not_read_have_a_bound_of_bytes_together() {
+    // Room for two annotated photos.
+    let spotter = Spotter::start(&["--max-upload-bytes-in-flight", "600000"]).await;
+    let mut peer = Peer::open(&spotter, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    peer.agree().await;
+    for stream in [1, 3] {
+        peer.post(stream, "/v1/detect").await;
+        peer.body(stream, &photo("chelsea.png")).await;
+        assert_eq!(peer.until(HEADERS).await.payload[0], STATUS_200);
+    }
+    let annotated = || spotter.post("/v1/detect").header("accept", "image/png").body(photo("chelsea.png"));
+    let body = problem(annotated(), 503, "OVERLOADED").await;
+    assert_eq!(body["max_bytes_in_flight"], 600_000);
+    let mut grpc = DetectionServiceClient::connect(spotter.url("")).await.unwrap();
+    let options = DetectOptions { crops: CropFormat::Png.into(), ..Default::default() };
+    let crops = DetectRequest { photo: Some(Photo::Image(photo("chelsea.png"))), model: None, options: Some(options) };
+    let status = grpc.detect(crops.clone()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
+    // Small answers go on, and documents have room of their own.
+    spotter.detect("/v1/detect", photo("chelsea.png")).await;
+    assert_eq!(spotter.get("/openapi.json").send().await.unwrap().status(), 200);
+
+    for stream in [1, 3] {
+        peer.send(RST_STREAM, 0, stream, &CANCEL.to_be_bytes()).await;
+    }
+    let freed = async { while annotated().send().await.unwrap().status() != 200 {} };
+    tokio::time::timeout(PATIENCE, freed).await.expect("what nobody waits for takes no room");
+    grpc.detect(crops).await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_past_the_bound_are_refused_and_the_others_go_on() {
+    let spotter = Spotter::start(&["--max-streams", "2"]).await;
+    let mut peer = Peer::open(&spotter, &[]).await;
+    peer.agree().await;
+    for stream in [1, 3, 5] {
+        peer.post(stream, "/v1/detect").await;
+    }
+    let refused = peer.until(RST_STREAM).await;
+    assert_eq!((refused.stream, refused.payload), (5, REFUSED_STREAM.to_be_bytes().to_vec()));
+    for stream in [1, 3] {
+        peer.body(stream, &photo("chelsea.png")).await;
+        assert_eq!(peer.until(HEADERS).await.payload[0], STATUS_200);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_over_http2_that_errs_on_and_on_is_hung_up_on() {
+    let spotter = Spotter::start(&[]).await;
+    let mut peer = Peer::open(&spotter, &[]).await;
+    // `connection` has no place in HTTP/2: an error of the stream alone.
+    let head = [&[0x82, 0x86, 0x84, 0x01, 1, b'x', 0x00, 10], &b"connection"[..], &[1, b'x']].concat();
+    for stream in (0..128).map(|index| 2 * index + 1) {
+        peer.send(HEADERS, END_STREAM_AND_HEADERS, stream, &head).await;
+        assert_eq!(peer.until(RST_STREAM).await.stream, stream);
+    }
+    peer.send(HEADERS, END_STREAM_AND_HEADERS, 257, &head).await;
+    assert_eq!(peer.until(GOAWAY).await.payload[4..8], ENHANCE_YOUR_CALM.to_be_bytes());
+}
+
+#[tokio::test]
+async fn when_stopping_a_peer_over_http2_is_told_and_what_is_in_flight_is_answered() {
+    let mut spotter = Spotter::start(&[]).await;
+    let mut peer = Peer::open(&spotter, &[]).await;
+    peer.agree().await;
+    peer.post(1, "/v1/detect").await;
+    peer.get(3, "/livez").await;
+    assert_eq!(peer.until(HEADERS).await.stream, 3, "both are there");
+    spotter.tell_to_stop();
+    let goaway = peer.until(GOAWAY).await;
+    assert_eq!(goaway.payload[4..8], [0; 4], "no error");
+    peer.body(1, &photo("chelsea.png")).await;
+    let answer = peer.until(HEADERS).await;
+    assert_eq!((answer.stream, answer.payload[0]), (1, STATUS_200));
 }

@@ -198,6 +198,7 @@ async fn metrics_at_an_address_of_their_own_are_nowhere_else() {
     problem(spotter.get("/metrics"), 404, "NOT_FOUND").await;
     let scrape = spotter.scrape("/metrics").send().await.unwrap();
     assert_eq!(scrape.status(), 200);
+    assert!(scrape.headers()["server-timing"].to_str().unwrap().starts_with("total;dur="));
     has(&scrape.text().await.unwrap(), r#"spotter_requests_total{route="-",status="404",code="NOT_FOUND"} 1"#);
     for path in ["/", "/v1/models", "/livez", "/metrics/more"] {
         assert_eq!(spotter.scrape(path).send().await.unwrap().status(), 404, "{path}");

@@ -179,6 +179,23 @@ async fn an_upload_that_stops() {
 }
 
 #[tokio::test]
+async fn an_upload_that_drips_has_no_more_than_the_whole_time() {
+    let spotter = Spotter::start(&["--request-timeout-ms", "500", "--upload-pause-ms", "60000"]).await;
+    let begin = std::time::Instant::now();
+    // It never pauses, and would go on for ever; it ends only so that the answer meets nothing on its way.
+    let drops = stream::unfold((), |()| async move {
+        tokio::task::yield_now().await;
+        Some((Ok::<_, io::Error>(vec![0]), ()))
+    });
+    let drops = futures::StreamExt::take_while(drops, move |_| {
+        std::future::ready(begin.elapsed() < Duration::from_millis(450))
+    });
+    let drops = futures::StreamExt::chain(drops, stream::pending());
+    let body = problem(spotter.post("/v1/detect").body(reqwest::Body::wrap_stream(drops)), 408, "UPLOAD_TIMEOUT").await;
+    assert!(!body["detail"].as_str().unwrap().contains("nothing came"), "{body}");
+}
+
+#[tokio::test]
 async fn an_upload_that_pauses_too_long_does_not_have_the_whole_time() {
     let spotter = Spotter::start(&["--upload-pause-ms", "100"]).await;
     let stalled = stream::once(async { Ok::<_, io::Error>(vec![0; 100]) });

@@ -86,7 +86,7 @@ impl Connection {
     /// Tells the client why it is not served. Over TLS that would take a handshake first, which is work.
     pub(super) async fn refuse(self, fault: &Fault) {
         if self.shared.tls.is_none() {
-            self.shared.refuse(self.stream, fault).await;
+            self.shared.refuse(self.stream, fault, self.pulse.elapsed()).await;
         }
     }
 
@@ -95,44 +95,44 @@ impl Connection {
         let Self { stream, peer, shared, pulse } = self;
         match &shared.tls {
             None => speak(stream, peer, shared, pulse).await,
-            Some(tls) => {
-                let secured = tokio::select! {
-                    biased;
-                    secured = tls.accept(stream) => secured,
-                    _ = pulse.overdue(&shared.bounds) => return,
-                    () = pulse.asked_to_give_way() => return,
-                    () = shared.lifecycle.reached(Phase::Stopping) => return,
-                };
-                match secured {
-                    Ok(stream) => speak(stream, peer, shared, pulse).await,
-                    Err(error) => tracing::debug!(%peer, %error, "no TLS came about"),
-                }
-            }
+            Some(tls) => match at_first(tls.accept(stream), &pulse, &shared).await {
+                Ok(Ok(stream)) => speak(stream, peer, shared, pulse).await,
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS came about"),
+                Err(_) => {}
+            },
         }
         drop(place);
     }
 }
 
+/// What comes before the first request, where it does; else what was waited for too long, if it was that. A service that
+/// stops waits for it a moment longer: whoever has connected is not hung up on.
+async fn at_first<T>(step: impl Future<Output = T>, pulse: &Pulse, shared: &Shared) -> Result<T, Option<Overdue>> {
+    let mut step = pin!(step);
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            biased;
+            done = step.as_mut() => return Ok(done),
+            why = pulse.overdue(&shared.bounds) => return Err(Some(why)),
+            () = pulse.asked_to_give_way() => return Err(None),
+            () = shared.lifecycle.reached(Phase::Stopping), if !leaving => {
+                pulse.leave();
+                leaving = true;
+            }
+        }
+    }
+}
+
 /// Finds out which HTTP it is, and speaks it.
 async fn speak(mut io: impl Socket, peer: SocketAddr, shared: Arc<Shared>, pulse: Arc<Pulse>) {
-    let first = tokio::select! {
-        biased;
-        first = first_bytes(&mut io, &pulse) => first,
-        why = pulse.overdue(&shared.bounds) => {
-            // One that said nothing at all is told nothing.
-            if why == Overdue::Head {
-                shared.refuse(io, &refusal::late_head(&shared.bounds)).await;
-            }
-            return;
-        }
-        () = pulse.asked_to_give_way() => return,
-        () = shared.lifecycle.reached(Phase::Stopping) => return,
-    };
+    let first = at_first(first_bytes(&mut io, &pulse), &pulse, &shared).await;
     match first {
-        Ok(ahead) if ahead == PREFACE => http2(io, ahead, peer, shared, pulse).await,
-        Ok(ahead) if !ahead.is_empty() => http1(io, ahead, peer, shared, pulse).await,
-        // It came to nothing.
-        Ok(_) | Err(_) => {}
+        Ok(Ok(ahead)) if ahead == PREFACE => http2(io, ahead, peer, shared, pulse).await,
+        Ok(Ok(ahead)) if !ahead.is_empty() => http1(io, ahead, peer, shared, pulse).await,
+        Err(Some(Overdue::Head)) => shared.refuse(io, &refusal::late_head(&shared.bounds), pulse.elapsed()).await,
+        // It came to nothing. One that said nothing at all is told nothing.
+        Ok(Ok(_) | Err(_)) | Err(_) => {}
     }
 }
 
@@ -160,7 +160,7 @@ async fn http1(io: impl Socket, ahead: Bytes, peer: SocketAddr, shared: Arc<Shar
         .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
         .max_header_size(shared.bounds.head_bytes);
-    let wire = TokioIo::new(Wire::new(io, ahead, Some(Arc::clone(&pulse))));
+    let wire = TokioIo::new(Wire::new(io, ahead, Arc::clone(&pulse)));
     let service = {
         let (shared, pulse) = (Arc::clone(&shared), Arc::clone(&pulse));
         service_fn(move |request| exchange::answer(request, peer, Arc::clone(&shared), Arc::clone(&pulse)))
@@ -168,9 +168,10 @@ async fn http1(io: impl Socket, ahead: Bytes, peer: SocketAddr, shared: Arc<Shar
     let mut connection = builder.serve_connection(wire, service);
     let end = accompany(Pin::new(&mut connection), &pulse, &shared).await;
     let (io, withheld) = connection.into_parts().io.into_inner().into_parts();
+    let took = pulse.elapsed();
     match (end, withheld) {
-        (End::Over, Some(status)) => shared.refuse(io, &refusal::fault(status, &shared.bounds)).await,
-        (End::LateHead, _) => shared.refuse(io, &refusal::late_head(&shared.bounds)).await,
+        (End::Over, Some(status)) => shared.refuse(io, &refusal::fault(status, &shared.bounds), took).await,
+        (End::LateHead, _) => shared.refuse(io, &refusal::late_head(&shared.bounds), took).await,
         (End::CutOff, _) => io.forget(),
         (End::Over, None) if pulse.is_body_left() => refusal::hear_out(io).await,
         (End::Over, None) => {}
@@ -187,7 +188,7 @@ async fn http2(io: impl Socket, ahead: Bytes, peer: SocketAddr, shared: Arc<Shar
         .max_local_error_reset_streams(MAX_ERROR_RESETS)
         .keep_alive_interval(shared.bounds.ping_every)
         .keep_alive_timeout(shared.bounds.ping_patience);
-    let wire = TokioIo::new(Wire::new(io, ahead, None));
+    let wire = TokioIo::new(Wire::new(io, ahead, Arc::clone(&pulse)));
     let service = {
         let (shared, pulse) = (Arc::clone(&shared), Arc::clone(&pulse));
         service_fn(move |request| exchange::answer(request, peer, Arc::clone(&shared), Arc::clone(&pulse)))
@@ -252,5 +253,75 @@ where
             })
             .await;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::io::{AsyncWriteExt, DuplexStream};
+
+    use super::*;
+    use crate::http::server::{Bounds, Routes};
+    use crate::lifecycle::Lifecycle;
+    use crate::telemetry::metrics::Metrics;
+
+    impl Socket for DuplexStream {
+        fn forget(&self) {}
+    }
+
+    /// Both ends of a connection that takes a thousand bytes, to a service that answers a hundred thousand; the answer has
+    /// begun to arrive.
+    async fn reading_slowly() -> (DuplexStream, tokio::task::JoinHandle<()>, Lifecycle) {
+        let seconds = Duration::from_secs;
+        let bounds = Bounds {
+            connections: 1,
+            head_bytes: 8192,
+            head_time: seconds(10),
+            keep_alive: seconds(75),
+            request_time: seconds(30),
+            streams: 1,
+            ping_every: seconds(20),
+            ping_patience: seconds(20),
+        };
+        let router = Router::new().route("/", get(async || vec![b'x'; 100_000]));
+        let lifecycle = Lifecycle::new();
+        let shared = Shared {
+            bounds,
+            routes: Routes::new(router),
+            lifecycle: lifecycle.clone(),
+            tls: None,
+            metrics: Arc::new(Metrics::new()),
+        };
+        let (mut client, server) = tokio::io::duplex(1000);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let served = tokio::spawn(speak(server, peer, Arc::new(shared), Arc::new(Pulse::new())));
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("it is read");
+        client.read_exact(&mut [0; 500]).await.expect("the beginning of an answer");
+        (client, served, lifecycle)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_hyper_has_and_the_client_has_not_is_finished_when_stopping() {
+        let (mut client, served, lifecycle) = reading_slowly().await;
+        lifecycle.advance(Phase::Stopping);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.expect("no reset");
+        let whole = rest.iter().filter(|byte| **byte == b'x').count();
+        assert!(whole > 99_000, "{whole} of a hundred thousand");
+        served.await.expect("no panic");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_which_the_client_takes_nothing_is_given_up() {
+        let (mut client, served, _) = reading_slowly().await;
+        let begin = Instant::now();
+        served.await.expect("no panic");
+        assert_eq!(begin.elapsed().as_secs(), 75);
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.expect("the end");
+        assert!(rest.len() < 2000, "{}", rest.len());
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
@@ -15,7 +15,12 @@ use tower::ServiceExt;
 
 use super::Shared;
 use super::pulse::{Pulse, Underway};
+use crate::answering::Held;
 use crate::lifecycle::Phase;
+
+/// An answer goes to hyper in pieces of this size: what hyper has taken it keeps until the client takes it, beyond what the
+/// answer's room and the request's end are known by.
+const PIECE: usize = 64 << 10;
 
 /// Has the router answer, and the connection know how long that takes.
 pub(super) async fn answer(
@@ -24,7 +29,7 @@ pub(super) async fn answer(
     shared: Arc<Shared>,
     pulse: Arc<Pulse>,
 ) -> Result<Response<Answer>, Infallible> {
-    let underway = pulse.begin();
+    let mut underway = pulse.begin();
     let version = request.version();
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
@@ -37,7 +42,10 @@ pub(super) async fn answer(
     if version < Version::HTTP_2 && shared.lifecycle.phase() >= Phase::Draining {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|body| Answer { body, _underway: underway }))
+    if let Some(held) = response.extensions_mut().remove::<Held>() {
+        underway.holds(held);
+    }
+    Ok(response.map(|body| Answer { body, rest: Bytes::new(), _underway: underway }))
 }
 
 /// Marks an answer that is given without a look at the request's body, over HTTP/1. The connection ends with it, so that the
@@ -52,9 +60,12 @@ impl BodyLeft {
     }
 }
 
-/// An answer's body; the request is over when it is.
+/// An answer's body. When it is over hyper has all of it, and the connection knows whether the client has (see
+/// [`Pulse::flushed`]).
 pub(super) struct Answer {
     body: Body,
+    /// Of the last piece of the body, what was not handed on yet.
+    rest: Bytes,
     _underway: Underway,
 }
 
@@ -63,14 +74,32 @@ impl http_body::Body for Answer {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if self.rest.is_empty() {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                other => return Poll::Ready(other),
+            };
+            match frame.into_data() {
+                Ok(data) if data.len() > PIECE => self.rest = data,
+                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+        let length = self.rest.len().min(PIECE);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut whole = SizeHint::new();
+        whole.set_lower(hint.lower() + rest);
+        if let Some(upper) = hint.upper() {
+            whole.set_upper(upper + rest);
+        }
+        whole
     }
 }

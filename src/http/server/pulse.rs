@@ -10,11 +10,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Bounds;
+use crate::answering::Held;
 
-/// How long a connection without a request may take to end once it is asked to.
+/// How long a connection without a request may take to end once it is asked to. Over HTTP/2, where the end of an answer may
+/// still be on its way then, since the client last took anything.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// The state of one connection, told by those who see it: the socket (bytes arrive), the service (requests begin and end).
+/// The state of one connection, told by those who see it: the socket (bytes come and go), the service (requests begin and
+/// end).
 #[derive(Debug)]
 pub(super) struct Pulse {
     state: Mutex<State>,
@@ -23,10 +26,14 @@ pub(super) struct Pulse {
 
 #[derive(Debug)]
 struct State {
-    /// Requests whose answer is not written yet.
+    /// Requests whose answer hyper does not have in full yet.
     requests: usize,
-    /// When that became zero, or more than zero.
+    /// Over HTTP/1: answers that hyper has and the system has not, with the room that they take. They count as requests.
+    unwritten: Vec<Option<Held>>,
+    /// When there began to be a request, or none.
     since: Instant,
+    /// When the system last took bytes for the client.
+    written: Instant,
     /// When the first byte came of a head that is not complete.
     head: Option<Instant>,
     /// The last answer went out before its request's body was read.
@@ -58,16 +65,28 @@ pub(super) enum Overdue {
     Answer,
 }
 
-/// A request that is not over until this is dropped.
+/// A request that is not over until this is dropped, and over HTTP/1 until all that was said then is written.
 #[derive(Debug)]
-pub(super) struct Underway(Arc<Pulse>);
+pub(super) struct Underway {
+    pulse: Arc<Pulse>,
+    held: Option<Held>,
+}
+
+impl Underway {
+    /// Its answer takes this room for as long.
+    pub(super) fn holds(&mut self, held: Held) {
+        self.held = Some(held);
+    }
+}
 
 impl Pulse {
     /// A new connection.
     pub(super) fn new() -> Self {
         let state = State {
             requests: 0,
+            unwritten: Vec::new(),
             since: Instant::now(),
+            written: Instant::now(),
             head: None,
             body_left: false,
             is_multiplexed: false,
@@ -86,10 +105,10 @@ impl Pulse {
         }
     }
 
-    /// Bytes came. With no request in flight they are the beginning of one.
+    /// Bytes came. With no request in flight they are the beginning of one; in HTTP/2 they may be anything.
     pub(super) fn heard(&self) {
         let mut state = self.state();
-        if state.requests == 0 {
+        if state.requests == 0 && !state.is_multiplexed {
             state.head.get_or_insert_with(Instant::now);
         }
     }
@@ -105,7 +124,24 @@ impl Pulse {
         if state.stage == Stage::New {
             state.stage = Stage::Kept;
         }
-        Underway(Arc::clone(self))
+        Underway { pulse: Arc::clone(self), held: None }
+    }
+
+    /// The system took bytes for the client.
+    pub(super) fn wrote(&self) {
+        self.state().written = Instant::now();
+    }
+
+    /// The system has taken all that hyper had to say.
+    pub(super) fn flushed(&self) {
+        let mut state = self.state();
+        if state.unwritten.is_empty() {
+            return;
+        }
+        state.unwritten.clear();
+        if state.requests == 0 {
+            state.since = Instant::now();
+        }
     }
 
     /// It ends with an answer that is given before its request's body is read.
@@ -122,7 +158,7 @@ impl Pulse {
     pub(super) fn leave(&self) {
         let mut state = self.state();
         state.stage = Stage::Leaving;
-        if state.requests == 0 {
+        if !state.is_busy() {
             state.since = Instant::now();
         }
     }
@@ -130,15 +166,16 @@ impl Pulse {
     /// By when something must have happened, and what it means if not.
     pub(super) fn due(&self, bounds: &Bounds) -> Option<(Instant, Overdue)> {
         let state = self.state();
-        let (since, patience, why) = match (state.head, state.stage) {
-            (Some(since), _) => (since, bounds.head_time, Overdue::Head),
+        let longest = state.since + bounds.longest_exchange();
+        Some(match (state.head, state.stage) {
+            (Some(since), _) => (since + bounds.head_time, Overdue::Head),
             (None, _) if state.requests > 0 && state.is_multiplexed => return None,
-            (None, _) if state.requests > 0 => (state.since, bounds.longest_exchange(), Overdue::Answer),
-            (None, Stage::New) => (state.since, bounds.head_time, Overdue::Idle),
-            (None, Stage::Kept) => (state.since, bounds.keep_alive, Overdue::Idle),
-            (None, Stage::Leaving) => (state.since, FAREWELL, Overdue::Idle),
-        };
-        Some((since + patience, why))
+            (None, _) if state.requests > 0 => (longest, Overdue::Answer),
+            (None, _) if state.is_busy() => (longest.min(state.written + bounds.keep_alive), Overdue::Answer),
+            (None, Stage::New) => (state.since + bounds.head_time, Overdue::Idle),
+            (None, Stage::Kept) => (state.since + bounds.keep_alive, Overdue::Idle),
+            (None, Stage::Leaving) => (longest.min(state.since.max(state.written) + FAREWELL), Overdue::Idle),
+        })
     }
 
     /// Waits until something should have happened and has not.
@@ -155,10 +192,16 @@ impl Pulse {
         .await
     }
 
+    /// How long a head has been coming, or where none is, how long there has been nothing.
+    pub(super) fn elapsed(&self) -> Duration {
+        let state = self.state();
+        state.head.unwrap_or(state.since).elapsed()
+    }
+
     /// Since when there is no request, where there is none and the connection is not about to end.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
-        (state.requests == 0 && state.stage != Stage::Leaving).then_some(state.since)
+        (!state.is_busy() && state.stage != Stage::Leaving).then_some(state.since)
     }
 
     /// Asks the connection to end for the sake of others.
@@ -178,12 +221,23 @@ impl Pulse {
     }
 }
 
+impl State {
+    /// Whether a request is not over.
+    fn is_busy(&self) -> bool {
+        self.requests > 0 || !self.unwritten.is_empty()
+    }
+}
+
 impl Drop for Underway {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.pulse.state();
         state.requests -= 1;
-        if state.requests == 0 {
-            state.since = Instant::now();
+        let now = Instant::now();
+        if !state.is_multiplexed {
+            state.unwritten.push(self.held.take());
+            state.written = now;
+        } else if state.requests == 0 {
+            state.since = now;
         }
     }
 }
@@ -229,17 +283,44 @@ mod tests {
         assert_eq!(due(), (105, Overdue::Answer), "bytes of a body are no head");
         let second = pulse.begin();
         drop(first);
+        pulse.flushed();
         assert_eq!(pulse.idle_since(), None);
         pass(5).await;
         drop(second);
+        assert_eq!(due(), (75, Overdue::Answer), "of the answer there is something left to write");
+        assert_eq!(pulse.idle_since(), None);
+        pass(10).await;
+        pulse.leave();
+        assert_eq!(due(), (65, Overdue::Answer), "it is finished");
+        pulse.wrote();
+        assert_eq!(due(), (75, Overdue::Answer), "the client takes it");
+        pass(60).await;
+        pulse.wrote();
+        assert_eq!(due(), (30, Overdue::Answer), "and may not take for ever");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_request_is_kept_and_let_go() {
+        let pulse = Arc::new(Pulse::new());
+        let due = || {
+            let (at, why) = pulse.due(&BOUNDS).expect("it is bounded");
+            (at.duration_since(Instant::now()).as_secs(), why)
+        };
+        let pass = |seconds| tokio::time::advance(Duration::from_secs(seconds));
+        drop(pulse.begin());
+        pulse.flushed();
         assert_eq!(due(), (75, Overdue::Idle));
         assert_eq!(pulse.idle_since(), Some(Instant::now()));
         pass(60).await;
         pulse.leave();
         assert_eq!(due(), (2, Overdue::Idle));
         assert_eq!(pulse.overdue(&BOUNDS).await, Overdue::Idle);
-        let _third = pulse.begin();
         pulse.greeted();
+        let stream = pulse.begin();
         assert_eq!(pulse.due(&BOUNDS), None, "streams have bounds of their own");
+        drop(stream);
+        pass(1).await;
+        pulse.wrote();
+        assert_eq!(due(), (2, Overdue::Idle), "the end of an answer is on its way");
     }
 }

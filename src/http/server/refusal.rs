@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::fault::{Code, Fault};
 use crate::http::problem::{self, MEDIA_TYPE, Problem};
+use crate::http::server_timing;
 use crate::request_id::RequestId;
+use crate::telemetry::Told;
 
 use super::Bounds;
 
@@ -44,12 +47,17 @@ pub(super) fn late_head(bounds: &Bounds) -> Fault {
 }
 
 /// Says what is wrong, in HTTP/1.1, and hangs up.
-pub(super) async fn send(mut io: impl AsyncRead + AsyncWrite + Unpin, fault: &Fault) {
+pub(super) async fn send(
+    mut io: impl AsyncRead + AsyncWrite + Unpin,
+    fault: &Fault,
+    took: Duration,
+    headers: &HeaderMap,
+) {
     let request_id = RequestId::generate();
     let code = fault.code();
     tracing::info!(%request_id, status = code.row().status, code = code.name(), detail = fault.detail(), "refused");
     let said = async {
-        io.write_all(&response(fault, &request_id)).await?;
+        io.write_all(&response(fault, &request_id, took, headers)).await?;
         io.shutdown().await
     };
     // Whether it was heard or not, that was all.
@@ -64,19 +72,23 @@ pub(super) async fn hear_out(io: impl AsyncRead + Unpin) {
     let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
-fn response(fault: &Fault, request_id: &RequestId) -> Bytes {
-    use std::fmt::Write;
-
+fn response(fault: &Fault, request_id: &RequestId, took: Duration, headers: &HeaderMap) -> Bytes {
     let body = serde_json::to_string(&Problem::new(fault, request_id)).expect("a problem is plain JSON");
     let status = problem::status(fault.code());
-    let mut text = format!(
+    let mut bytes = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\ncache-control: no-store\r\nx-request-id: {request_id}\r\nconnection: close\r\n",
         body.len()
-    );
+    )
+    .into_bytes();
+    let mut add = |name: &str, value: &[u8]| bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
     if let Some(seconds) = fault.retry_seconds() {
-        let _ = write!(text, "retry-after: {seconds}\r\n");
+        add("retry-after", seconds.to_string().as_bytes());
     }
-    text.push_str("\r\n");
-    text.push_str(&body);
-    text.into()
+    add(server_timing::SERVER_TIMING.as_str(), server_timing::header(&Told::default(), took).as_bytes());
+    for (name, value) in headers {
+        add(name.as_str(), value.as_bytes());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(body.as_bytes());
+    bytes.into()
 }

@@ -4,25 +4,46 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::HeaderMap;
 use tokio::sync::watch;
 
-/// A place for a router; clones share it.
+/// What answers requests, and what is said where no request came about.
 #[derive(Debug, Clone)]
-pub struct Routes(Arc<watch::Sender<Router>>);
+pub struct Front {
+    /// Answers requests.
+    pub router: Router,
+    /// What refusals bear beside their own headers.
+    pub of_refusals: HeaderMap,
+}
+
+impl From<Router> for Front {
+    fn from(router: Router) -> Self {
+        Self { router, of_refusals: HeaderMap::new() }
+    }
+}
+
+/// A place for a front; clones share it.
+#[derive(Debug, Clone)]
+pub struct Routes(Arc<watch::Sender<Front>>);
 
 impl Routes {
     /// These, to begin with.
-    pub fn new(router: Router) -> Self {
-        Self(Arc::new(watch::Sender::new(router)))
+    pub fn new(front: impl Into<Front>) -> Self {
+        Self(Arc::new(watch::Sender::new(front.into())))
     }
 
     /// For a request that has come in.
     pub(super) fn current(&self) -> Router {
-        self.0.borrow().clone()
+        self.0.borrow().router.clone()
+    }
+
+    /// For a refusal.
+    pub(super) fn of_refusals(&self) -> HeaderMap {
+        self.0.borrow().of_refusals.clone()
     }
 
     /// Others, for every request from now on.
-    pub fn replace(&self, router: Router) {
-        drop(self.0.send_replace(router));
+    pub fn replace(&self, front: impl Into<Front>) {
+        drop(self.0.send_replace(front.into()));
     }
 }

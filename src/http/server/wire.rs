@@ -17,19 +17,18 @@ use super::pulse::Pulse;
 /// A bare refusal is a status line, a length and a date. More than this is something else.
 const LONGEST_REFUSAL: usize = 256;
 
-/// A socket that puts back what was read ahead, tells of bytes that come, and withholds hyper's own refusals.
+/// A socket that puts back what was read ahead, tells of bytes that come and go, and withholds hyper's own refusals.
 #[derive(Debug)]
 pub(super) struct Wire<I> {
     io: I,
     ahead: Bytes,
-    /// Who is told of bytes, where bytes between requests are a head. In HTTP/2 they may be anything.
-    pulse: Option<Arc<Pulse>>,
+    pulse: Arc<Pulse>,
     withheld: Option<u16>,
 }
 
 impl<I> Wire<I> {
     /// `ahead` is read before the rest.
-    pub(super) fn new(io: I, ahead: Bytes, pulse: Option<Arc<Pulse>>) -> Self {
+    pub(super) fn new(io: I, ahead: Bytes, pulse: Arc<Pulse>) -> Self {
         Self { io, ahead, pulse, withheld: None }
     }
 
@@ -49,10 +48,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if buf.filled().len() > before
-            && let Some(pulse) = &self.pulse
-        {
-            pulse.heard();
+        if buf.filled().len() > before {
+            self.pulse.heard();
         }
         read
     }
@@ -61,19 +58,28 @@ impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
 /// Not vectored, so that hyper hands over what it has as one piece, in which a refusal can be seen.
 impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match Refusal::at_end_of(buf) {
+        let written = match Refusal::at_end_of(buf) {
             Some(refusal) if refusal.begin == 0 => {
                 self.withheld = Some(refusal.status);
-                Poll::Ready(Ok(buf.len()))
+                return Poll::Ready(Ok(buf.len()));
             }
             // The rest of the answer before it goes first.
             Some(refusal) => Pin::new(&mut self.io).poll_write(cx, &buf[..refusal.begin]),
             None => Pin::new(&mut self.io).poll_write(cx, buf),
+        };
+        if let Poll::Ready(Ok(1..)) = written {
+            self.pulse.wrote();
         }
+        written
     }
 
+    /// hyper flushes once it has written all that it had.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if let Poll::Ready(Ok(())) = flushed {
+            self.pulse.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,0 +1,86 @@
+//! The memory for answers: the bytes of large ones are counted from before they are handed to the connection until it has
+//! passed them on.
+//!
+//! An answer waits for a client that reads slowly, or not at all, long after the photo and its pixels are let go of. What is
+//! small is not counted: there is never more of it than was answered within the time that a client may take to read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::fault::{Code, Fault};
+
+/// An answer of up to this many bytes takes no room. JSON without crops and masks is a tenth of it.
+const SMALL: usize = 64 << 10;
+/// By then other clients have read their answers, or lost them.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The room for large answers; clones share it.
+#[derive(Debug, Clone)]
+pub struct Answering {
+    room: Arc<Semaphore>,
+    bytes: u32,
+}
+
+/// What one answer takes of it, given back with the last clone of this.
+#[derive(Debug, Clone)]
+pub struct Held(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
+impl Answering {
+    /// Room for that many bytes.
+    pub fn new(bytes: u64) -> Self {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(Semaphore::MAX_PERMITS.try_into().unwrap_or(u32::MAX));
+        Self { room: Arc::new(Semaphore::new(bytes as usize)), bytes }
+    }
+
+    /// With another bound; the room is the same where it is as large.
+    #[must_use]
+    pub fn renewed(&self, bytes: u64) -> Self {
+        let new = Self::new(bytes);
+        if new.bytes == self.bytes { self.clone() } else { new }
+    }
+
+    /// Takes room for an answer that is there; nothing for a small one. One larger than all the room takes all of it.
+    ///
+    /// # Errors
+    /// `OVERLOADED` when there is none: to wait for it would keep the answer in memory just the same.
+    pub fn take(&self, length: usize) -> Result<Option<Held>, Fault> {
+        if length <= SMALL {
+            return Ok(None);
+        }
+        let share = u32::try_from(length).unwrap_or(u32::MAX).min(self.bytes);
+        match Arc::clone(&self.room).try_acquire_many_owned(share) {
+            Ok(permit) => Ok(Some(Held(Arc::new(permit)))),
+            Err(_) => {
+                let max = self.bytes;
+                let detail = format!(
+                    "Answers that other clients have not read yet take the {max} bytes that this service keeps for them."
+                );
+                Err(Fault::new(Code::Overloaded, detail).with("max_bytes_in_flight", max).retry_after(RETRY))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_answers_take_room_until_the_last_clone_is_gone() {
+        let answering = Answering::new(300_000);
+        assert!(answering.take(SMALL).expect("always").is_none(), "a small one takes none");
+        let first = answering.take(200_000).expect("room").expect("it is large");
+        let fault = answering.take(100_001).expect_err("too little is left");
+        assert_eq!(fault.code(), Code::Overloaded);
+        assert!(fault.retry_wait().is_some());
+        assert!(answering.take(SMALL).expect("always").is_none());
+        let clone = first.clone();
+        drop(first);
+        answering.renewed(300_000).take(100_001).expect_err("the same room, which is still taken");
+        drop(clone);
+        let _all = answering.take(1_000_000).expect("one larger than the room takes all of it");
+        answering.take(SMALL + 1).expect_err("nothing is left");
+    }
+}
