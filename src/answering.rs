@@ -50,16 +50,14 @@ impl Answering {
             return Ok(None);
         }
         let share = u32::try_from(length).unwrap_or(u32::MAX).min(self.bytes);
-        match Arc::clone(&self.room).try_acquire_many_owned(share) {
-            Ok(permit) => Ok(Some(Held(Arc::new(permit)))),
-            Err(_) => {
-                let max = self.bytes;
-                let detail = format!(
-                    "Answers that other clients have not read yet take the {max} bytes that this service keeps for them."
-                );
-                Err(Fault::new(Code::Overloaded, detail).with("max_bytes_in_flight", max).retry_after(RETRY))
-            }
-        }
+        let permit = Arc::clone(&self.room).try_acquire_many_owned(share).map_err(|_| {
+            let max = self.bytes;
+            let detail = format!(
+                "Answers that other clients have not read yet take the {max} bytes that this service keeps for them."
+            );
+            Fault::new(Code::Overloaded, detail).with("max_bytes_in_flight", max).retry_after(RETRY)
+        })?;
+        Ok(Some(Held(Arc::new(permit))))
     }
 }
 

@@ -175,7 +175,7 @@ impl Assembly {
             request_timeout: settings.request_timeout(),
             arriving: settings.arriving(old.map(|old| &old.arriving)),
             answering: settings.answering(old.map(|old| &old.answering)),
-            answering_all: old.map_or_else(|| Answering::new(OPEN_ANSWERS), |old| old.answering_all.clone()),
+            answering_open: old.map_or_else(|| Answering::new(OPEN_ANSWERS), |old| old.answering_open.clone()),
             lifecycle: old.map(|old| old.lifecycle.clone()).unwrap_or_default(),
             background: old.map(|old| old.background.clone()).unwrap_or_default(),
             metrics: Arc::clone(&self.metrics),

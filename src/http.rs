@@ -62,7 +62,7 @@ pub fn router(current: &Current, scraping: Scraping) -> Router {
         .route("/problems/{slug}", get(problem_page::page))
         .merge(examples::routes())
         .merge(docs::swagger_ui(docs::openapi()))
-        .route_layer(from_fn_with_state(service.answering_all.clone(), answering::counted));
+        .route_layer(from_fn_with_state(service.answering_open.clone(), answering::counted));
     let router = guarded
         .merge(grpc::guarded_routes(&service, current))
         .route_layer(from_fn_with_state(service.answering.clone(), answering::counted))

@@ -35,7 +35,7 @@ pub struct Service {
     /// Room for large answers until they are read.
     pub answering: Answering,
     /// The same for routes that are open to all: who has no key takes nothing from those who have.
-    pub answering_all: Answering,
+    pub answering_open: Answering,
     /// Fetches photos for clients, where that is allowed.
     pub fetcher: Option<Fetcher>,
     /// How far from its end the service is.

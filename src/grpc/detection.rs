@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::proto::v1;
@@ -112,7 +111,7 @@ impl v1::detection_service_server::DetectionService for Detector {
             .map_err(|fault| status::refuse(fault, &call.request_id, &failed))
     }
 
-    type StreamDetectStream = ReceiverStream<Result<v1::StreamDetectResponse, Status>>;
+    type StreamDetectStream = stream::Answers;
 
     async fn stream_detect(
         &self,

@@ -7,8 +7,11 @@
 //! the time that a request and the reading of its answer may take: `http/server/connection.rs`), so it is told when the service drains: the frame that is being
 //! looked at is answered, and the caller is to open another stream, which leads elsewhere.
 
+use std::pin::Pin;
 use std::time::Duration;
 
+use futures::{Stream, StreamExt};
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -20,6 +23,7 @@ use super::status::Failed;
 use super::upload::Rooms;
 use super::{message, status};
 use crate::access::{Caller, Refusal};
+use crate::answering::Held;
 use crate::backend::Call;
 use crate::deadline::Deadline;
 use crate::detect::Param;
@@ -44,14 +48,25 @@ impl Opened {
     }
 }
 
+/// What a stream answers.
+pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<v1::StreamDetectResponse, Status>> + Send>>;
+
+/// An answer on its way, with the room that it takes where it is large.
+struct Told {
+    answer: Result<v1::StreamDetectResponse, Status>,
+    held: Option<Held>,
+}
+
+impl From<Status> for Told {
+    fn from(status: Status) -> Self {
+        Self { answer: Err(status), held: None }
+    }
+}
+
 /// The answers to a stream of frames. Ends when the caller has sent all and been answered, or has gone away: then the frame
 /// that is being looked at is abandoned.
-pub(super) fn detect(
-    detector: Detector,
-    frames: Frames,
-    opened: Opened,
-) -> ReceiverStream<Result<v1::StreamDetectResponse, Status>> {
-    let (answers, receiver) = mpsc::channel(1);
+pub(super) fn detect(detector: Detector, frames: Frames, opened: Opened) -> Answers {
+    let (answers, receiver) = mpsc::channel::<Told>(1);
     let looking = async move {
         let looking = unless_panicked(async { Ok(look(detector, frames, &opened, &answers).await) });
         let end = tokio::select! {
@@ -60,11 +75,16 @@ pub(super) fn detect(
         };
         if let Err(status) = end {
             // Whoever is gone need not be told.
-            let _ = answers.send(Err(status)).await;
+            let _ = answers.send(status.into()).await;
         }
     };
     tokio::spawn(looking.in_current_span());
-    ReceiverStream::new(receiver)
+    // The room of an answer is kept until the next one is asked for: only then the caller has taken it.
+    let mut kept = None;
+    Box::pin(ReceiverStream::new(receiver).map(move |Told { answer, held }| {
+        drop(std::mem::replace(&mut kept, held));
+        answer
+    }))
 }
 
 /// The messages of a stream, each frame with the room that it takes.
@@ -137,7 +157,7 @@ async fn look(
     mut detector: Detector,
     mut frames: Frames,
     opened: &Opened,
-    answers: &mpsc::Sender<Result<v1::StreamDetectResponse, Status>>,
+    answers: &mpsc::Sender<Told>,
 ) -> Result<(), Status> {
     let mut newest = Newest::default();
     // How the stream ended, once it has.
@@ -172,7 +192,13 @@ async fn look(
         let answer = answer(&detector, admitted, frame, settings, &opened.call);
         let told = async {
             let (frame_id, result) = answer.await;
-            answers.send(Ok(v1::StreamDetectResponse { frame_id, passed_over, result: Some(result) })).await
+            let answer = |result| v1::StreamDetectResponse { frame_id, passed_over, result: Some(result) };
+            let whole = answer(result);
+            let (answer, held) = match detector.service().answering.take(whole.encoded_len()) {
+                Ok(held) => (whole, held),
+                Err(fault) => (answer(message::result(frame_id, Err(fault))), None),
+            };
+            answers.send(Told { answer: Ok(answer), held }).await
         };
         tokio::pin!(told);
         // Whatever takes the time, the model or a caller that reads slowly, newer frames go on replacing older ones.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
-use spotter::grpc::proto::v1::{CropFormat, DetectOptions, DetectRequest};
+use spotter::grpc::proto::v1::result::Outcome;
+use spotter::grpc::proto::v1::stream_detect_request::Message;
+use spotter::grpc::proto::v1::{self, detect_request::Photo};
+use spotter::grpc::proto::v1::{CropFormat, DetectOptions, DetectRequest, StreamDetectRequest, StreamSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -184,6 +186,13 @@ async fn answers_that_are_not_read_have_a_bound_of_bytes_together() {
     let crops = DetectRequest { photo: Some(Photo::Image(photo("chelsea.png"))), model: None, options: Some(options) };
     let status = grpc.detect(crops.clone()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
+    let settings = StreamSettings { model: None, options: crops.options.clone() };
+    let frame = v1::Frame { id: 1, image: photo("chelsea.png") };
+    let messages = [Message::Settings(settings), Message::Frame(frame)];
+    let messages = messages.map(|message| StreamDetectRequest { message: Some(message) });
+    let mut answers = grpc.stream_detect(futures::stream::iter(messages)).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    assert!(matches!(answer.result.unwrap().outcome, Some(Outcome::Failure(failure)) if failure.code == "OVERLOADED"));
     // Small answers go on, and documents have room of their own.
     spotter.detect("/v1/detect", photo("chelsea.png")).await;
     assert_eq!(spotter.get("/openapi.json").send().await.unwrap().status(), 200);
