@@ -21,6 +21,7 @@ use crate::answering::Answering;
 use crate::backend::Call;
 use crate::backend::embedded::{Engine, LibraryError, LoadError, OnnxRuntime};
 use crate::backend::serving;
+use crate::background::Background;
 use crate::config::{Labels, ModelSettings, Runs, Settings};
 use crate::deadline::Deadline;
 use crate::detect::{Catalog, Model, Pipeline, Profile};
@@ -128,10 +129,12 @@ pub enum StartError {
 /// Bytes of documents and pages that wait to be read. They are the same for everybody, and the largest has 1.5 MB.
 const OPEN_ANSWERS: u64 = 64 << 20;
 
-/// What outlives a service: cores, and the places where models run. A service that takes the place of another is made of the
+/// What outlives a service: cores, tasks in the background, and the places where models run. A service that takes the place of
+/// another is made of the
 /// same.
 pub struct Assembly {
     workers: Workers,
+    background: Background,
     engine: Engine,
     metrics: Arc<Metrics>,
     backends: Backends,
@@ -145,6 +148,7 @@ impl Assembly {
     pub fn new(settings: &Settings) -> Result<Self, StartError> {
         Ok(Self {
             workers: Workers::new(settings.worker_count()),
+            background: Background::default(),
             engine: engine(settings)?,
             metrics: Arc::new(Metrics::new()),
             backends: Backends::default(),
@@ -177,7 +181,7 @@ impl Assembly {
             answering: settings.answering(old.map(|old| &old.answering)),
             answering_open: old.map_or_else(|| Answering::new(OPEN_ANSWERS), |old| old.answering_open.clone()),
             lifecycle: old.map(|old| old.lifecycle.clone()).unwrap_or_default(),
-            background: old.map(|old| old.background.clone()).unwrap_or_default(),
+            background: self.background.clone(),
             metrics: Arc::clone(&self.metrics),
             fetcher: fetcher(settings)?,
         })

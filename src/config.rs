@@ -316,7 +316,7 @@ pub struct Settings {
     )]
     pub upload_pause_ms: u64,
 
-    /// Most bytes of all uploads that are arriving or waiting to be decoded, and again of large answers that are not read yet;
+    /// Most bytes of all uploads that are arriving or not answered yet, and again of large answers that are not read yet;
     /// further ones are refused
     #[arg(
         long,
@@ -441,6 +441,18 @@ pub struct Settings {
         help_heading = "TensorFlow Serving"
     )]
     pub serving_silence_ms: u64,
+
+    /// How often a call is made again at most, at other hosts or once more at the only one, where one could not be reached, failed or
+    /// was too busy; never more than one call in five, and ten a second. 0 where a mesh repeats calls
+    #[arg(
+        long,
+        env = "SPOTTER_SERVING_RETRIES",
+        default_value_t = 10,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(0..=100),
+        help_heading = "TensorFlow Serving"
+    )]
+    pub serving_retries: u32,
 
     /// Certificates (PEM) of the authorities that vouch for `https://` hosts; without it, those that the system trusts
     #[arg(long, env = "SPOTTER_SERVING_CA", value_name = "FILE", help_heading = "TensorFlow Serving")]
@@ -698,6 +710,7 @@ impl Settings {
             connect_timeout: Duration::from_millis(self.serving_connect_timeout_ms),
             resolve_interval: Duration::from_millis(self.serving_resolve_ms),
             silence: Duration::from_millis(self.serving_silence_ms),
+            retries: self.serving_retries,
             max_request_bytes: self.serving_max_request_bytes as usize,
             max_answer_bytes: self.serving_max_answer_bytes as usize,
             tls: serving::tls::Files {

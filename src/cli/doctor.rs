@@ -28,7 +28,8 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
                 let serving = settings.serving(addresses);
                 for address in &serving.addresses {
                     let one = serving::Settings { addresses: vec![address.clone()], ..serving.clone() };
-                    let backend = Serving::new(one, &service.metrics.hosts).map_err(StartError::ServingTls)?;
+                    let backend = Serving::new(one, &service.metrics.hosts, &service.background)
+                        .map_err(StartError::ServingTls)?;
                     let backend: Arc<dyn Backend> = Arc::new(backend);
                     let model = Arc::new(Model::new(model.profile().clone(), backend));
                     check(&service, &model, &mut report).await;

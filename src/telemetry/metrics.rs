@@ -131,7 +131,7 @@ mod tests {
         metrics.photos.arrived(1234);
         let host = metrics.hosts.host("http://tf:8500");
         host.called("ok", Duration::from_millis(20));
-        host.is_up(false);
+        host.went_out();
         let models = vec![Places { model: "nanodet-g".to_owned(), queued: 3, in_flight: 2, limit: 4 }];
         let now = Now { models, pixels: 5, max_pixels: 6, upload_bytes: 7, max_upload_bytes: 8 };
         let text = metrics.render(&now);

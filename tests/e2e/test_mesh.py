@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ import requests
 
 from conftest import LOGS, StartGateway, StartPeer
 from deploy.envoy import Envoy, bootstrap
-from deploy.manifests import Manifests, installed, models
+from deploy.manifests import Manifests, environment, installed, models
 from support import photos
 from support.gateway import Gateway
 from support.peer import Peer
@@ -32,16 +33,20 @@ class Failing(grpc.GenericRpcHandler):
     """A model server that is there and always UNAVAILABLE."""
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.calls: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._server = grpc.server(ThreadPoolExecutor(max_workers=4), handlers=[self])
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
+    @property
+    def total(self) -> int:
+        return self.calls.total()
+
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         def refuse(_: bytes, context: grpc.ServicerContext) -> bytes:
             with self._lock:
-                self.calls += 1
+                self.calls[details.method.rpartition("/")[2]] += 1
             context.abort(grpc.StatusCode.UNAVAILABLE, "out of order")
             raise AssertionError("abort raises")
 
@@ -79,8 +84,13 @@ def ask_for_all(gateway: Gateway) -> list[int]:
         return list(pool.map(lambda _: gateway.post(photo).status_code, range(PHOTOS)))
 
 
-def behind(envoy: Envoy, spotter: StartGateway) -> Gateway:
-    gateway = spotter("--serving", envoy.url, "--model", MODEL, "--labels", "coco")
+def start(mesh: Manifests, envoy: Envoy, spotter: StartGateway) -> Gateway:
+    retries = environment(mesh, mesh.get("Deployment", "spotter"))["SPOTTER_SERVING_RETRIES"]
+    return spotter("--serving", envoy.url, "--model", MODEL, "--labels", "coco", "--serving-retries", retries)
+
+
+def behind(mesh: Manifests, envoy: Envoy, spotter: StartGateway) -> Gateway:
+    gateway = start(mesh, envoy, spotter)
     until(gateway.is_ready, "the model behind the proxy", within=60)
     return gateway
 
@@ -89,7 +99,7 @@ def test_of_three_model_servers_a_failing_one_is_ejected_and_no_client_notices(
     mesh: Manifests, two_model_servers: list[str], failing: Failing, spotter: StartGateway
 ) -> None:
     with Envoy(bootstrap(mesh, "detector", [*two_model_servers, failing.address]), LOGS) as envoy:
-        gateway = behind(envoy, spotter)
+        gateway = behind(mesh, envoy, spotter)
 
         assert ask_for_all(gateway) == [200] * PHOTOS
 
@@ -99,9 +109,9 @@ def test_of_three_model_servers_a_failing_one_is_ejected_and_no_client_notices(
         stats = envoy.stats("detector")
         assert stats["outlier_detection.ejections_enforced_consecutive_gateway_failure"] == 1
         assert stats["upstream_rq_retry_success"] > 0
-        asked = failing.calls
+        asked = failing.total
         assert ask_for_all(gateway) == [200] * PHOTOS
-        assert failing.calls == asked, "an ejected host is left alone"
+        assert failing.total == asked, "an ejected host is left alone"
 
 
 def test_at_the_default_share_nobody_would_be_ejected(
@@ -111,11 +121,27 @@ def test_at_the_default_share_nobody_would_be_ejected(
     detection = mesh.get("DestinationRule", "detector")["spec"]["trafficPolicy"]["outlierDetection"]
     detection["maxEjectionPercent"] = 10
     with Envoy(bootstrap(mesh, "detector", [*two_model_servers, failing.address]), LOGS) as envoy:
-        assert ask_for_all(behind(envoy, spotter)) == [200] * PHOTOS, "repeating hides it, at a price"
+        assert ask_for_all(behind(mesh, envoy, spotter)) == [200] * PHOTOS, "repeating hides it, at a price"
         stats = envoy.stats("detector")
         assert stats["outlier_detection.ejections_overflow"] > 0
         assert stats["outlier_detection.ejections_active"] == 0
-        assert failing.calls > detection["consecutiveGatewayErrors"]
+        assert failing.total > detection["consecutiveGatewayErrors"]
+
+
+def test_with_all_model_servers_failing_only_the_mesh_repeats(mesh: Manifests, spotter: StartGateway) -> None:
+    (route,) = mesh.get("VirtualService", "detector")["spec"]["http"]
+    servers = [Failing() for _ in range(3)]
+    with ExitStack() as stack:
+        for server in servers:
+            stack.callback(server.stop)
+        envoy = stack.enter_context(Envoy(bootstrap(mesh, "detector", [server.address for server in servers]), LOGS))
+        gateway = start(mesh, envoy, spotter)
+
+        assert gateway.post(photos.read("chelsea")).status_code == 503
+
+        # What a photo asks for first; what the service asks for by itself are other things.
+        asked = sum(server.calls["GetModelMetadata"] for server in servers)
+        assert 1 <= asked <= route["retries"]["attempts"] + 1
 
 
 def test_rest_and_http2_reach_spotter_through_one_port(mesh: Manifests, embedded: Gateway, tmp_path: Path) -> None:

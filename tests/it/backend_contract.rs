@@ -13,6 +13,7 @@ use spotter::backend::serving::proto::tensorflow::{
     DataType, SignatureDef, TensorInfo, TensorShapeProto, tensor_shape_proto::Dim,
 };
 use spotter::backend::{Backend, Call, Predict, Target};
+use spotter::background::Background;
 use spotter::deadline::Deadline;
 use spotter::fault::Code;
 use spotter::geometry::View;
@@ -92,7 +93,9 @@ async fn both_backends_keep_the_same_promises_and_see_the_same() {
 
     let server = ScriptedServing::start(script(Arc::clone(&embedded)).await).await;
     let serving = settings(&["--serving", &server.url()]).serving(&[]);
-    let there = keeps_its_promises(&Serving::new(serving, &Metrics::new().hosts).unwrap(), "model", 3).await;
+    let there =
+        keeps_its_promises(&Serving::new(serving, &Metrics::new().hosts, &Background::default()).unwrap(), "model", 3)
+            .await;
     assert_eq!(here, there);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use opentelemetry::propagation::Injector;
@@ -14,7 +14,7 @@ use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use super::host::{Host, Lease};
+use super::host::{Host, Lease, SIGN_PATIENCE};
 use super::pool::{Pool, Route, Settings};
 use super::proto::tensorflow::serving::{
     GetModelMetadataRequest, GetModelStatusRequest, ModelSpec, PredictRequest,
@@ -24,14 +24,18 @@ use super::replica::OneHost;
 use super::status::Blame;
 use super::{answer, status, tls, wire};
 use crate::backend::{Backend, Call, Predict, Prediction, Replica, Target};
+use crate::background::Background;
+use crate::deadline::Deadline;
 use crate::fault::{Code, Fault};
 use crate::model::signature::Signature;
 use crate::model::version::{VersionChoice, VersionStatus};
 use crate::telemetry::metrics::Hosts;
 use crate::telemetry::traces;
 
-/// What a call is counted as that was given up for the sake of a host that answers.
+/// What a call is counted as that was given up at a host that says nothing.
 const SILENT: &str = "silent";
+/// What a call is counted as that was given up at a host that answers questions and does no work.
+const STUCK: &str = "stuck";
 
 /// Where the model server is told which span is its parent.
 struct Metadata<'a>(&'a mut MetadataMap);
@@ -62,13 +66,32 @@ enum Naming {
     Literal,
 }
 
+/// What an answer says of the host that gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    /// It does its work.
+    Work,
+    /// It is there.
+    Life,
+}
+
+/// Why a call is given up at one host before its time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GivenUp {
+    /// The host says nothing, to nobody.
+    Silent,
+    /// The host does no work, for nobody, and another may.
+    Stuck,
+}
+
 impl Serving {
-    /// Counts its calls in `series`. Must be called inside a tokio runtime. Connects to nothing yet.
+    /// Counts its calls in `series`, and has its tasks in the `background` for as long as it is there. Must be called inside a
+    /// tokio runtime. Connects to nothing yet.
     ///
     /// # Errors
     /// When the files of TLS cannot be used.
-    pub fn new(settings: Settings, series: &Hosts) -> Result<Self, tls::Error> {
-        Ok(Self { pool: Arc::new(Pool::new(&settings, series)?), settings, only: None })
+    pub fn new(settings: Settings, series: &Hosts, background: &Background) -> Result<Self, tls::Error> {
+        Ok(Self { pool: Arc::new(Pool::new(&settings, series, background)?), settings, only: None })
     }
 
     fn prediction(&self, channel: Channel) -> PredictionServiceClient<Channel> {
@@ -82,10 +105,15 @@ impl Serving {
     /// the version is passed over like one that cannot be reached.
     ///
     /// Where the version that a target stands for at a host is gone, the call waits there for its successor.
+    ///
+    /// What a host refuses for a reason that may be its own or the call's ([`Blame::Either`]) is held against it once another
+    /// host has done the same work, and against nobody where that one refuses it too: a photo that breaks every model must not
+    /// put hosts out of rotation.
     async fn ask<A, B, F>(
         &self,
         target: &Target,
         naming: Naming,
+        shows: Shows,
         call: &Call,
         message: impl Fn(&VersionChoice) -> A,
         send: impl Fn(Channel, Request<A>) -> F,
@@ -98,13 +126,18 @@ impl Serving {
             None => self.pool.route(call.deadline).await,
         };
         let mut refused: Option<Fault> = None;
+        let mut suspect: Option<Arc<Host>> = None;
         let mut next = route.first();
+        if next.is_none() && route.is_silent() {
+            return Err(status::silent(target));
+        }
         while let Some(mut lease) = next {
             if call.deadline.passed() {
                 return Err(status::deadline_passed(target));
             }
             lease.begins();
             let span = traces::call(lease.host().place());
+            let sent = OnceLock::new();
             let asking = async {
                 let standing = match naming {
                     Naming::Standing => lease.host().standings().version(target).await,
@@ -116,24 +149,44 @@ impl Serving {
                 let id = MetadataValue::try_from(call.request_id.as_str()).expect("a request id is visible ASCII");
                 request.metadata_mut().insert("x-request-id", id);
                 traces::inject(&span, &mut Metadata(request.metadata_mut()));
+                let _ = sent.set(Instant::now());
                 (standing, send(lease.channel(), request).await)
             };
-            let answer = call.deadline.bound(self.wait(&route, &lease, asking)).await;
+            let answer = call.deadline.bound(self.wait(&route, &lease, call.deadline, &sent, asking)).await;
             let outcome = match &answer {
-                Ok(Some((_, Ok(_)))) => status::outcome(tonic::Code::Ok),
-                Ok(Some((_, Err(refusal)))) => status::outcome(refusal.code()),
-                Ok(None) => SILENT,
+                Ok(Ok((_, Ok(_)))) => status::outcome(tonic::Code::Ok),
+                Ok(Ok((_, Err(refusal)))) => status::outcome(refusal.code()),
+                Ok(Err(GivenUp::Silent)) => SILENT,
+                Ok(Err(GivenUp::Stuck)) => STUCK,
                 Err(_) => status::outcome(tonic::Code::DeadlineExceeded),
             };
             lease.ended(outcome);
             traces::called(&span, outcome);
             drop(span);
-            let (fault, blame) = match answer.map_err(|_| status::deadline_passed(target))? {
-                Some((_, Ok(answer))) => {
-                    lease.host().worked();
+            let Ok(answer) = answer else {
+                if self.is_stuck(lease.host(), &sent) {
+                    lease.host().failed();
+                }
+                return Err(status::deadline_passed(target));
+            };
+            let (fault, blame) = match answer {
+                Ok((_, Ok(answer))) => {
+                    match shows {
+                        Shows::Work => lease.host().worked(),
+                        Shows::Life => lease.host().lives(),
+                    }
+                    if let Some(suspect) = suspect {
+                        suspect.failed();
+                    }
                     return Ok(answer.into_inner());
                 }
-                Some((Some(version), Err(refusal))) => {
+                Ok((_, Err(refusal))) if status::is_late(&refusal) => {
+                    if self.is_stuck(lease.host(), &sent) {
+                        lease.host().failed();
+                    }
+                    return Err(status::fault(refusal, target));
+                }
+                Ok((Some(version), Err(refusal))) => {
                     let named = Target { version: VersionChoice::Number(version), ..target.clone() };
                     let blame = status::blame(&refusal, &named);
                     lease.host().refused(blame);
@@ -146,25 +199,43 @@ impl Serving {
                     }
                     (status::fault(refusal, target), blame)
                 }
-                Some((None, Err(refusal))) => {
+                Ok((None, Err(refusal))) => {
                     let blame = status::blame(&refusal, target);
                     lease.host().refused(blame);
                     (status::fault(refusal, target), blame)
                 }
-                None => (status::silent(target), Blame::Unreachable),
+                Err(GivenUp::Silent) => (status::silent(target), Blame::Unreachable),
+                Err(GivenUp::Stuck) => {
+                    lease.host().failed();
+                    (status::deadline_passed(target), Blame::Failing)
+                }
             };
             tracing::debug!(host = %lease.host().place(), ?blame, cause = fault.cause_chain(), "no answer");
             // Of several reasons, one that says the model is there weighs more than a host that is not.
             if refused.as_ref().is_none_or(|known| known.code() == Code::ModelUnavailable) {
                 refused = Some(fault);
             }
-            next = route.next(blame);
+            let host = Arc::clone(lease.host());
+            drop(lease);
+            let is_disputed = blame == Blame::Either && suspect.replace(host).is_some();
+            next = if is_disputed { None } else { route.next(blame).await };
         }
         Err(refused.unwrap_or_else(|| status::nowhere(target)))
     }
 
-    /// The host's answer; none where the host was found to be dead and another could answer instead.
-    async fn wait<T>(&self, route: &Route<'_>, lease: &Lease, answer: impl Future<Output = T>) -> Option<T> {
+    /// The host's answer, where it is worth waiting for.
+    ///
+    /// At a host that was found to be dead it is not where another is in rotation. Where none is, the call waits for half of its
+    /// time, so that what is left is enough to say so. At a host that answers questions and has done no work for anybody, it
+    /// waits for half of its time where another host is in rotation.
+    async fn wait<T>(
+        &self,
+        route: &Route<'_>,
+        lease: &Lease,
+        deadline: Deadline,
+        sent: &OnceLock<Instant>,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, GivenUp> {
         let mut answer = pin!(answer);
         let silence = self.settings.silence;
         let pulse = silence / 4;
@@ -173,17 +244,29 @@ impl Serving {
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => return Some(answer),
+                answer = &mut answer => return Ok(answer),
                 _ = pulse.tick() => {
                     if begin.elapsed() >= silence {
                         lease.host().doubt(silence);
                     }
-                    if route.has_better_than(lease) {
-                        return None;
+                    let (host, is_half_over) = (lease.host(), begin.elapsed() >= deadline.left());
+                    let has_another = route.has_another();
+                    if (!host.is_sound() && has_another) || (host.is_silent() && is_half_over) {
+                        return Err(GivenUp::Silent);
+                    }
+                    if has_another && is_half_over && self.is_stuck(host, sent) {
+                        return Err(GivenUp::Stuck);
                     }
                 }
             }
         }
+    }
+
+    /// Whether a call that was sent to a host then says that the host does no work: for as long as it takes to find a host silent
+    /// it was not answered, and nobody else was. A client that gives its call less time says nothing of the host.
+    fn is_stuck(&self, host: &Host, sent: &OnceLock<Instant>) -> bool {
+        let is_long_ago = |sent: &Instant| sent.elapsed() >= self.settings.silence + SIGN_PATIENCE;
+        sent.get().is_some_and(|sent| is_long_ago(sent) && !host.has_worked_since(*sent))
     }
 
     /// The same, to ask this host and no other.
@@ -220,7 +303,7 @@ impl Backend for Serving {
         let target = Target { model: model.to_owned(), version: VersionChoice::Latest };
         let request = |version: &_| GetModelStatusRequest { model_spec: Some(spec(&target.model, version, "")) };
         let send = |channel, request| async move { ModelServiceClient::new(channel).get_model_status(request).await };
-        let answer = self.ask(&target, Naming::Literal, call, request, send).await?;
+        let answer = self.ask(&target, Naming::Literal, Shows::Life, call, request, send).await?;
         Ok(answer::versions(&answer))
     }
 
@@ -233,7 +316,7 @@ impl Backend for Serving {
             let mut client = self.prediction(channel);
             async move { client.get_model_metadata(request).await }
         };
-        let answer = self.ask(target, self.naming(), call, request, send).await?;
+        let answer = self.ask(target, self.naming(), Shows::Life, call, request, send).await?;
         answer::signature(answer, name).map_err(|what| self.broken(&what))
     }
 
@@ -262,7 +345,7 @@ impl Backend for Serving {
             request.model_spec = Some(spec(&target.model, version, &signature));
             request
         };
-        let answer = self.ask(&target, self.naming(), call, message, send).await?;
+        let answer = self.ask(&target, self.naming(), Shows::Work, call, message, send).await?;
         answer::prediction(answer, &wanted, self.settings.max_answer_bytes).map_err(|what| self.broken(&what))
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A host goes out of rotation when it cannot be reached, when it fails several times in a row, or when it is silent while
 //! calls wait. Once out it is asked for a sign of life by a task of its own, at growing intervals, and comes back with the
-//! first one: clients' calls are never spent on finding out.
+//! first one: clients' calls are never spent on finding out. A sign of life proves no work: until it has done some, the host
+//! is on trial, with one call at a time where others are free, and one failure puts it out again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,16 +11,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+use tonic::Request;
 use tonic::transport::Channel;
 
 use super::connector::{Connector, Place};
 use super::proto::tensorflow::serving::GetModelStatusRequest;
 use super::proto::tensorflow::serving::model_service_client::ModelServiceClient;
 use super::standings::Standings;
-use super::status::Blame;
+use super::status::{self, Blame};
+use crate::background::Background;
 use crate::telemetry::metrics::HostSeries;
 
-/// Failures in a row that put a host out. One that has just come back has one left.
+/// Failures in a row that put a host out. One that is on trial has one left.
 const MAX_FAILURES: u32 = 3;
 /// How long after its return a host is out of rotation at most, as docs/RELIABILITY.md promises.
 const RETURN: Duration = Duration::from_secs(2);
@@ -27,7 +30,7 @@ const RETURN: Duration = Duration::from_secs(2);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How long a sign of life may take.
-const SIGN_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const SIGN_PATIENCE: Duration = Duration::from_secs(1);
 /// At worst a host returns while a question is lost that was put before; the next one comes after the longest pause.
 const _: () = assert!(SIGN_PATIENCE.as_millis() + LONGEST_PAUSE.as_millis() < RETURN.as_millis());
 
@@ -44,19 +47,43 @@ pub(super) struct Host {
     /// Told when it is back in rotation.
     disturbances: watch::Sender<()>,
     series: Arc<HostSeries>,
+    background: Background,
 }
 
 #[derive(Debug)]
 struct Health {
     /// When it last answered anything.
     heard: Instant,
+    /// When it last did its work.
+    worked: Option<Instant>,
     /// Failures since it last did its work.
     failures: u32,
     /// Pause before the next sign of life is asked for.
     pause: Duration,
-    is_out: bool,
+    /// Why it is out of rotation, where it is.
+    out: Option<Reason>,
+    /// It is back, and has not done any work since.
+    is_on_trial: bool,
     /// Whether a task is asking it for a sign of life.
     is_watched: bool,
+}
+
+/// Why a host is out of rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    Unreachable,
+    Failing,
+    Silent,
+}
+
+impl Reason {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Unreachable => "it cannot be reached",
+            Self::Failing => "it failed several times in a row",
+            Self::Silent => "it gives no sign of life",
+        }
+    }
 }
 
 impl Host {
@@ -67,10 +94,18 @@ impl Host {
         channels: usize,
         disturbances: watch::Sender<()>,
         series: Arc<HostSeries>,
+        background: Background,
     ) -> Self {
         let made = (0..channels.max(1)).map(|_| connector.channel(&place)).collect();
-        let health =
-            Health { heard: Instant::now(), failures: 0, pause: SHORTEST_PAUSE, is_out: false, is_watched: false };
+        let health = Health {
+            heard: Instant::now(),
+            worked: None,
+            failures: 0,
+            pause: SHORTEST_PAUSE,
+            out: None,
+            is_on_trial: false,
+            is_watched: false,
+        };
         Self {
             place,
             connector,
@@ -81,6 +116,7 @@ impl Host {
             standings: Standings::default(),
             disturbances,
             series,
+            background,
         }
     }
 
@@ -100,38 +136,79 @@ impl Host {
 
     /// Whether it is in rotation.
     pub(super) fn is_sound(&self) -> bool {
-        !self.health().is_out
+        self.health().out.is_none()
+    }
+
+    /// Whether it is out of rotation because it says nothing: whoever asks it waits in vain.
+    pub(super) fn is_silent(&self) -> bool {
+        self.health().out == Some(Reason::Silent)
+    }
+
+    /// Whether it is back and has a call already that is to show whether it works.
+    pub(super) fn is_being_tried(&self) -> bool {
+        self.health().is_on_trial && self.load() > 0
+    }
+
+    /// Whether it has done any work since.
+    pub(super) fn has_worked_since(&self, begin: Instant) -> bool {
+        self.health().worked.is_some_and(|worked| worked >= begin)
     }
 
     /// It has done its work.
     pub(super) fn worked(&self) {
         let mut health = self.health();
         health.heard = Instant::now();
+        health.worked = Some(health.heard);
         health.failures = 0;
         health.pause = SHORTEST_PAUSE;
-        if std::mem::take(&mut health.is_out) {
-            self.series.is_up(true);
-            tracing::info!(host = %self.place, "model server answers again");
-            self.disturbances.send_replace(());
+        health.is_on_trial = false;
+        if health.out.take().is_some() {
+            self.came_back("model server answers again");
         }
+    }
+
+    /// It has answered a question that no work is needed for.
+    pub(super) fn lives(&self) {
+        let mut health = self.health();
+        health.heard = Instant::now();
+        if health.out.take().is_some() {
+            health.failures = MAX_FAILURES - 1;
+            health.is_on_trial = true;
+            // Where it goes out again, the next sign of life is asked for later.
+            health.pause = longer(health.pause);
+            self.came_back("model server back in rotation");
+        }
+    }
+
+    fn came_back(&self, how: &'static str) {
+        self.series.came_back();
+        tracing::info!(host = %self.place, "{how}");
+        self.disturbances.send_replace(());
     }
 
     /// It has refused its work.
     pub(super) fn refused(self: &Arc<Self>, blame: Blame) {
         match blame {
-            Blame::Unreachable => self.put_out("it cannot be reached", Duration::ZERO),
+            Blame::Unreachable => self.put_out(Reason::Unreachable, Duration::ZERO),
             Blame::Failing => {
-                let (too_many, pause) = {
-                    let mut health = self.health();
-                    health.heard = Instant::now();
-                    health.failures += 1;
-                    (health.failures >= MAX_FAILURES, health.pause)
-                };
-                if too_many {
-                    self.put_out("it failed several times in a row", pause);
-                }
+                self.health().heard = Instant::now();
+                self.failed();
             }
-            Blame::Busy | Blame::Lacking | Blame::Nobody => self.health().heard = Instant::now(),
+            Blame::Busy | Blame::Late | Blame::Lacking | Blame::Either | Blame::Nobody => {
+                self.health().heard = Instant::now();
+            }
+        }
+    }
+
+    /// It has not done its work, whether or not it said so.
+    pub(super) fn failed(self: &Arc<Self>) {
+        let (too_many, pause) = {
+            let mut health = self.health();
+            health.failures += 1;
+            (health.failures >= MAX_FAILURES, health.pause)
+        };
+        if too_many {
+            self.put_out(Reason::Failing, pause);
         }
     }
 
@@ -140,16 +217,18 @@ impl Host {
         let mut health = self.health();
         if !health.is_watched && health.heard.elapsed() >= silence {
             health.is_watched = true;
-            tokio::spawn(ask_for_signs(Arc::downgrade(self), Duration::ZERO));
+            self.background.spawn("signs of life", ask_for_signs(Arc::downgrade(self), Duration::ZERO));
         }
     }
 
-    fn put_out(self: &Arc<Self>, why: &'static str, pause: Duration) {
+    fn put_out(self: &Arc<Self>, why: Reason, pause: Duration) {
         let mut health = self.health();
-        if !health.is_out {
+        let was_out = health.out.replace(why).is_some();
+        if !was_out {
+            let why = why.text();
             tracing::warn!(host = %self.place, why, "model server out of rotation until it gives a sign of life");
-            health.is_out = true;
-            self.series.is_up(false);
+            health.is_on_trial = false;
+            self.series.went_out();
             // A connection whose other end is gone without a word would fail calls long after the host is back.
             let mut channels = self.channels();
             for channel in channels.iter_mut() {
@@ -158,18 +237,23 @@ impl Host {
         }
         if !health.is_watched {
             health.is_watched = true;
-            tokio::spawn(ask_for_signs(Arc::downgrade(self), pause));
+            self.background.spawn("signs of life", ask_for_signs(Arc::downgrade(self), pause));
         }
     }
 
-    /// Any answer at all, to a question that no model is needed for. On a connection of its own: the others may be stuck.
-    async fn gives_sign_of_life(&self) -> bool {
+    /// Any answer at all is a sign of life, to a question that no model is needed for; without one, why the host is out. On a
+    /// connection of its own: the others may be stuck.
+    async fn gives_sign_of_life(&self) -> Result<(), Reason> {
         let mut client = ModelServiceClient::new(self.connector.channel(&self.place));
-        match timeout(SIGN_PATIENCE, client.get_model_status(GetModelStatusRequest { model_spec: None })).await {
-            Ok(Ok(_)) => true,
+        let mut question = Request::new(GetModelStatusRequest { model_spec: None });
+        question.set_timeout(SIGN_PATIENCE);
+        match timeout(SIGN_PATIENCE, client.get_model_status(question)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) if status::is_late(&status) => Err(Reason::Silent),
             // "Missing ModelSpec" is an answer; a status with a source is this side's own account of what went wrong.
-            Ok(Err(status)) => std::error::Error::source(&status).is_none(),
-            Err(_) => false,
+            Ok(Err(status)) if std::error::Error::source(&status).is_none() => Ok(()),
+            Ok(Err(_)) => Err(Reason::Unreachable),
+            Err(_) => Err(Reason::Silent),
         }
     }
 
@@ -183,33 +267,30 @@ impl Host {
     }
 }
 
+impl Drop for Host {
+    fn drop(&mut self) {
+        if !self.is_sound() {
+            self.series.came_back();
+        }
+    }
+}
+
 /// Asks for signs of life until one comes, a call is answered after all, or nobody needs the host any more.
 async fn ask_for_signs(host: Weak<Host>, mut pause: Duration) {
     loop {
         sleep(pause).await;
         let Some(host) = host.upgrade() else { return };
-        let alive = host.gives_sign_of_life().await;
+        let sign = host.gives_sign_of_life().await;
         let mut health = host.health();
-        if alive {
-            health.heard = Instant::now();
-            health.is_watched = false;
-            if std::mem::take(&mut health.is_out) {
-                host.series.is_up(true);
-                tracing::info!(host = %host.place, "model server back in rotation");
-                host.disturbances.send_replace(());
-                // Proof is an answered call: until then one failure is enough, and the next pause is longer.
-                health.failures = MAX_FAILURES - 1;
-                health.pause = longer(health.pause);
-            }
-            return;
-        }
-        if !health.is_out && pause > Duration::ZERO {
-            // A call was answered meanwhile.
-            health.is_watched = false;
-            return;
-        }
+        // Where it is in rotation after a pause, a call was answered meanwhile.
+        let answers = health.out.is_none() && pause > Duration::ZERO;
+        health.is_watched = sign.is_err() && !answers;
         drop(health);
-        host.put_out("it gives no sign of life", Duration::ZERO);
+        match sign {
+            Ok(()) => return host.lives(),
+            Err(_) if answers => return,
+            Err(why) => host.put_out(why, Duration::ZERO),
+        }
         pause = longer(pause);
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::retry::budget::{Budget, TpsBudget};
 
 use super::address::Address;
@@ -20,6 +20,7 @@ use super::host::{Host, Lease};
 use super::resolve::{Resolve, System};
 use super::status::Blame;
 use super::tls;
+use crate::background::Background;
 use crate::deadline::Deadline;
 use crate::telemetry::metrics;
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub resolve_interval: Duration,
     /// How long a host may be silent while calls wait, before it is asked for a sign of life.
     pub silence: Duration,
+    /// How often a call is made again at most.
+    pub retries: u32,
     /// The largest message to send.
     pub max_request_bytes: usize,
     /// The largest message to accept.
@@ -56,6 +59,7 @@ impl PartialEq for Settings {
             connect_timeout,
             resolve_interval,
             silence,
+            retries,
             max_request_bytes,
             max_answer_bytes,
             tls,
@@ -66,6 +70,7 @@ impl PartialEq for Settings {
             && *connect_timeout == other.connect_timeout
             && *resolve_interval == other.resolve_interval
             && *silence == other.silence
+            && *retries == other.retries
             && *max_request_bytes == other.max_request_bytes
             && *max_answer_bytes == other.max_answer_bytes
             && *tls == other.tls
@@ -85,6 +90,10 @@ const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 const BUDGET_FLOOR: u32 = 10;
 const BUDGET_RATIO: f32 = 0.2;
 
+/// Before the same host is asked once more, in milliseconds: long enough for a process behind one address to be told apart from
+/// the one that broke, and not the same for all whose connection broke at once.
+const PAUSE_BEFORE_THE_SAME: std::ops::RangeInclusive<u64> = 5..=50;
+
 /// Names are resolved early when a host cannot be reached, but not more often than this.
 const RESOLVE_AT_MOST_EVERY: Duration = Duration::from_millis(500);
 
@@ -100,7 +109,8 @@ pub(super) struct Pool {
     budget: TpsBudget,
     stale: Arc<Notify>,
     disturbances: watch::Sender<()>,
-    _resolving: Option<AbortOnDropHandle<()>>,
+    retries: u32,
+    _resolving: Option<DropGuard>,
 }
 
 impl fmt::Debug for Pool {
@@ -110,11 +120,15 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// Must be called inside a tokio runtime. Connects to nothing yet.
+    /// Must be called inside a tokio runtime. Connects to nothing yet. Its tasks run in the `background` until it is dropped.
     ///
     /// # Errors
     /// When the files of TLS cannot be used.
-    pub(super) fn new(settings: &Settings, series: &metrics::Hosts) -> Result<Self, tls::Error> {
+    pub(super) fn new(
+        settings: &Settings,
+        series: &metrics::Hosts,
+        background: &Background,
+    ) -> Result<Self, tls::Error> {
         let files = settings.addresses.iter().any(Address::is_tls).then_some(&settings.tls);
         let connector = Arc::new(Connector::new(settings.connect_timeout, files)?);
         let stale = Arc::new(Notify::new());
@@ -128,11 +142,18 @@ impl Pool {
             found: settings.addresses.iter().map(|address| (address.clone(), places_by_number(address))).collect(),
             hosts: sender,
             disturbances: disturbances.clone(),
+            background: background.clone(),
         };
         let has_names = directory.found.iter().any(|(_, places)| places.is_none());
         let resolving = if has_names {
             let (stale, interval) = (Arc::clone(&stale), settings.resolve_interval);
-            Some(AbortOnDropHandle::new(tokio::spawn(async move { directory.keep(interval, &stale).await })))
+            let token = CancellationToken::new();
+            let end = token.clone().drop_guard();
+            background.spawn("resolver", async move {
+                // Either way it is over.
+                let _ = token.run_until_cancelled(directory.keep(interval, &stale)).await;
+            });
+            Some(end)
         } else {
             directory.publish();
             None
@@ -144,6 +165,7 @@ impl Pool {
             budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR, BUDGET_RATIO),
             stale,
             disturbances,
+            retries: settings.retries,
             _resolving: resolving,
         })
     }
@@ -166,7 +188,7 @@ impl Pool {
 
     fn route_among(&self, hosts: Hosts) -> Route<'_> {
         self.budget.deposit();
-        Route { pool: self, hosts, tried: Vec::new(), attempts: 0, any_host: false }
+        Route { pool: self, hosts, tried: Vec::new(), attempts: 0, retries: 0, any_host: false }
     }
 
     /// The hosts that calls go to, and those where calls wait for a version.
@@ -192,44 +214,63 @@ pub(super) struct Route<'a> {
     hosts: Hosts,
     tried: Vec<Arc<Host>>,
     attempts: usize,
+    /// Those of them that were made again, and not only because a host lacks the version.
+    retries: u32,
     /// No host was in rotation when the call began, so that it may go to any.
     any_host: bool,
 }
 
 impl Route<'_> {
-    /// The host to begin with; none where no host is known.
+    /// The host to begin with; none where no host is known, or each of them is silent.
     pub(super) fn first(&mut self) -> Option<Lease> {
         self.any_host = !self.hosts.iter().any(|host| host.is_sound());
         self.choose()
     }
 
     /// The next host after one that has refused, as far as the budget for retries goes. A single host is asked twice where its
-    /// connection broke or it failed: behind one address there may be many.
-    pub(super) fn next(&mut self, blame: Blame) -> Option<Lease> {
+    /// connection broke or it failed, after a short pause: behind one address there may be many.
+    pub(super) async fn next(&mut self, blame: Blame) -> Option<Lease> {
         match blame {
-            Blame::Nobody => return None,
+            Blame::Nobody | Blame::Late => return None,
             Blame::Unreachable => self.pool.stale.notify_one(),
-            Blame::Failing | Blame::Busy | Blame::Lacking => {}
+            Blame::Failing | Blame::Busy | Blame::Lacking | Blame::Either => {}
         }
         let is_costly = blame != Blame::Lacking;
-        let again = self.attempts < 2 && matches!(blame, Blame::Unreachable | Blame::Failing);
-        if !self.has_candidates() {
-            if !again {
+        if is_costly && self.retries >= self.pool.retries {
+            return None;
+        }
+        let is_used_up = !self.has_candidates();
+        if is_used_up {
+            if self.attempts >= 2 || !matches!(blame, Blame::Unreachable | Blame::Failing) {
                 return None;
             }
             self.tried.clear();
             self.any_host = true;
+            if !self.has_candidates() {
+                return None;
+            }
         }
-        if is_costly && !self.pool.budget.withdraw() {
-            tracing::debug!("no retry: the budget is spent");
-            return None;
+        if is_costly {
+            if !self.pool.budget.withdraw() {
+                tracing::debug!("no retry: the budget is spent");
+                return None;
+            }
+            self.retries += 1;
+        }
+        if is_used_up {
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(PAUSE_BEFORE_THE_SAME))).await;
         }
         self.choose()
     }
 
-    /// Whether another host could do what this one does not.
-    pub(super) fn has_better_than(&self, lease: &Lease) -> bool {
-        !lease.host().is_sound() && self.hosts.iter().any(|host| host.is_sound() && !self.was_tried(host))
+    /// Whether another host is in rotation that this call has not been to.
+    pub(super) fn has_another(&self) -> bool {
+        self.hosts.iter().any(|host| host.is_sound() && !self.was_tried(host))
+    }
+
+    /// Whether all hosts there are say nothing.
+    pub(super) fn is_silent(&self) -> bool {
+        !self.hosts.is_empty() && self.hosts.iter().all(|host| host.is_silent())
     }
 
     fn was_tried(&self, host: &Arc<Host>) -> bool {
@@ -237,8 +278,8 @@ impl Route<'_> {
     }
 
     fn candidates(&self) -> Vec<&Arc<Host>> {
-        let fits = |host: &&Arc<Host>| (self.any_host || host.is_sound()) && !self.was_tried(host);
-        self.hosts.iter().filter(fits).collect()
+        let may_answer = |host: &Host| host.is_sound() || (self.any_host && !host.is_silent());
+        self.hosts.iter().filter(|host| may_answer(host) && !self.was_tried(host)).collect()
     }
 
     fn has_candidates(&self) -> bool {
@@ -246,9 +287,12 @@ impl Route<'_> {
     }
 
     /// The less busy of two: the one whose turn it is, so that hosts without load share evenly, and one at random, so that
-    /// calls at the same moment do not all flock to the same.
+    /// calls at the same moment do not all flock to the same. One that is being tried is left alone where others are free.
     fn choose(&mut self) -> Option<Lease> {
-        let candidates = self.candidates();
+        let mut candidates = self.candidates();
+        if candidates.iter().any(|host| !host.is_being_tried()) {
+            candidates.retain(|host| !host.is_being_tried());
+        }
         let chosen = match candidates[..] {
             [] => return None,
             [only] => only,
@@ -284,6 +328,7 @@ struct Directory {
     found: Vec<(Address, Option<Vec<Place>>)>,
     hosts: watch::Sender<Option<Hosts>>,
     disturbances: watch::Sender<()>,
+    background: Background,
 }
 
 impl Directory {
@@ -350,6 +395,7 @@ impl Directory {
     fn appeared(&self, place: &Place) -> Arc<Host> {
         tracing::debug!(host = %place, "model server found");
         let (series, disturbances) = (self.series.host(&place.to_string()), self.disturbances.clone());
-        Arc::new(Host::new(place.clone(), Arc::clone(&self.connector), self.channels, disturbances, series))
+        let (connector, background) = (Arc::clone(&self.connector), self.background.clone());
+        Arc::new(Host::new(place.clone(), connector, self.channels, disturbances, series, background))
     }
 }

@@ -23,12 +23,10 @@ pub(super) fn fault(status: Status, target: &Target) -> Fault {
     let Target { model, version } = target;
     let text = status.message();
     let (code, detail) = match status.code() {
-        // tonic's own deadline is reported as Cancelled.
-        Grpc::Cancelled if text.contains("Timeout expired") => deadline(model),
-        Grpc::DeadlineExceeded => deadline(model),
+        _ if is_late(&status) => deadline(model),
         Grpc::InvalidArgument | Grpc::NotFound if names_version(text, version) => unknown_version(target),
         Grpc::NotFound => unavailable(format!("The model server has no version of '{model}' ready.")),
-        Grpc::Unavailable if text.contains("batch") => overloaded(model),
+        Grpc::Unavailable if says_batcher_is_full(text) => overloaded(model),
         Grpc::ResourceExhausted if !text.contains("larger than max") => overloaded(model),
         Grpc::Unavailable => {
             unavailable(format!("The model server for '{model}' cannot be reached. Try again shortly."))
@@ -56,6 +54,7 @@ pub(super) fn fault(status: Status, target: &Target) -> Fault {
         | Grpc::FailedPrecondition
         | Grpc::Aborted
         | Grpc::OutOfRange
+        | Grpc::DeadlineExceeded
         | Grpc::Internal
         | Grpc::DataLoss => contract(format!("The model server refused the request for model '{model}'.")),
     };
@@ -75,10 +74,14 @@ pub(super) enum Blame {
     Unreachable,
     /// It is there and cannot do its work: it says UNAVAILABLE, or what it says is no gRPC.
     Failing,
-    /// It has more to do than it can.
+    /// It has more to do than it can. Where it runs out of memory it says so too: others have room, and it goes on.
     Busy,
+    /// It did not do its work in the call's time, which is over.
+    Late,
     /// It lacks what was asked for, which costs it nothing.
     Lacking,
+    /// Its model or its machine is broken, or what it was sent breaks every model alike: another host can tell.
+    Either,
     /// Not about the host: any other would say the same.
     Nobody,
 }
@@ -89,17 +92,17 @@ pub(super) fn blame(status: &Status, target: &Target) -> Blame {
     match status.code() {
         Grpc::InvalidArgument | Grpc::NotFound if names_version(text, &target.version) => Blame::Lacking,
         Grpc::NotFound => Blame::Lacking,
-        Grpc::Unavailable if text.contains("batch") => Blame::Busy,
+        Grpc::Unavailable if says_batcher_is_full(text) => Blame::Busy,
         Grpc::ResourceExhausted if !text.contains("larger than max") => Blame::Busy,
-        Grpc::Cancelled if text.contains("Timeout expired") => Blame::Nobody,
+        _ if is_late(status) => Blame::Late,
         Grpc::Unavailable | Grpc::Cancelled | Grpc::Unknown | Grpc::Internal if status.source().is_some() => {
             Blame::Unreachable
         }
         Grpc::Unavailable => Blame::Failing,
         Grpc::Internal if text.contains(UNDECODABLE) => Blame::Failing,
+        Grpc::Internal | Grpc::Unknown | Grpc::Aborted | Grpc::DataLoss => Blame::Either,
         Grpc::Ok
         | Grpc::Cancelled
-        | Grpc::Unknown
         | Grpc::InvalidArgument
         | Grpc::DeadlineExceeded
         | Grpc::AlreadyExists
@@ -107,11 +110,17 @@ pub(super) fn blame(status: &Status, target: &Target) -> Blame {
         | Grpc::Unauthenticated
         | Grpc::ResourceExhausted
         | Grpc::FailedPrecondition
-        | Grpc::Aborted
         | Grpc::OutOfRange
-        | Grpc::Unimplemented
-        | Grpc::Internal
-        | Grpc::DataLoss => Blame::Nobody,
+        | Grpc::Unimplemented => Blame::Nobody,
+    }
+}
+
+/// Whether time ran out, here or there. tonic's own deadline is reported as Cancelled.
+pub(super) fn is_late(status: &Status) -> bool {
+    match status.code() {
+        Grpc::DeadlineExceeded => true,
+        Grpc::Cancelled => status.message().contains("Timeout expired"),
+        _ => false,
     }
 }
 
@@ -141,7 +150,7 @@ pub(super) fn outcome(code: Grpc) -> &'static str {
 /// How prost says that bytes are no message.
 const UNDECODABLE: &str = "failed to decode Protobuf message";
 
-/// A host that gave no sign of life, neither for this call nor when asked for one.
+/// A host that gave no sign of life, neither for this call nor when asked for one; or all of them.
 pub(super) fn silent(Target { model, .. }: &Target) -> Fault {
     let (code, detail) = unavailable(format!("The model server for '{model}' does not answer. Try again shortly."));
     Fault::new(code, detail).retry_after(RETRY_UNAVAILABLE)
@@ -160,6 +169,18 @@ pub(super) fn deadline_passed(target: &Target) -> Fault {
     let (code, detail) = deadline(&target.model);
     Fault::new(code, detail)
 }
+
+/// Whether the queue of batches is full, in the words that TensorFlow Serving's schedulers have had for it over the years.
+/// A label that a client made up comes back in a text of another kind, so the word alone would not do.
+fn says_batcher_is_full(text: &str) -> bool {
+    ["The batch scheduling queue", "scheduling capacity is only", "all batch threads are busy"]
+        .iter()
+        .any(|words| text.contains(words))
+        && !text.starts_with(NO_LABELS_YET)
+}
+
+/// How a label is refused before any is known; the label follows.
+const NO_LABELS_YET: &str = "Model labels does not init yet";
 
 /// Whether the refusal is about the version that the request chose.
 fn names_version(text: &str, version: &VersionChoice) -> bool {
@@ -309,6 +330,13 @@ mod tests {
             (Grpc::NotFound, "Servable not found for request: Specific(m, 7)", Number(7), Code::UnknownVersion),
             (Grpc::InvalidArgument, "Unrecognized servable version label: canary", label(), Code::UnknownVersion),
             (Grpc::Unavailable, "Model labels does not init yet.canary", label(), Code::ModelUnavailable),
+            (Grpc::Unavailable, "Model labels does not init yet.batch-x", label(), Code::ModelUnavailable),
+            (
+                Grpc::Unavailable,
+                "Model labels does not init yet.all batch threads are busy",
+                label(),
+                Code::ModelUnavailable,
+            ),
             (Grpc::FailedPrecondition, "Serving signature key \"foo\" not found.", Latest, Code::ModelContract),
             (Grpc::InvalidArgument, "input size does not match signature: 2!=1", Latest, Code::ModelContract),
             (Grpc::InvalidArgument, "Expects arg[0] to be uint8 but float is provided", Number(1), Code::ModelContract),

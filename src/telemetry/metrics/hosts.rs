@@ -43,13 +43,15 @@ pub struct HostSeries {
     calls: Known<&'static str, Counter>,
     seconds: Histogram,
     up: Gauge,
+    /// Of those that call it: so many have it out of rotation.
+    out: Mutex<usize>,
 }
 
 impl Hosts {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let hosts =
             Self { calls: Family::default(), seconds: Seconds::family(), up: Family::default(), known: Arc::default() };
-        let help = "Calls of TensorFlow Serving, by host and outcome: ok, the gRPC code, silent where another host was asked instead, or abandoned with the request";
+        let help = "Calls of TensorFlow Serving, by host and outcome: ok, the gRPC code, silent where the host said nothing, stuck where it did no work and another was asked, or abandoned with the request";
         registry.register("serving_calls", help, hosts.calls.clone());
         in_seconds(registry, "serving_call_duration", "Calls of TensorFlow Serving, there and back", &hosts.seconds);
         let help = "Whether the host is called: 0 where it is out of rotation until it gives a sign of life";
@@ -73,6 +75,7 @@ impl Hosts {
             calls: Known::default(),
             seconds: self.seconds.get_or_create_owned(&labels),
             up,
+            out: Mutex::default(),
         });
         known.insert(name, Arc::downgrade(&series));
         series
@@ -94,9 +97,21 @@ impl HostSeries {
         observe(&self.seconds, took);
     }
 
-    /// Whether it is in rotation.
-    pub fn is_up(&self, up: bool) {
-        self.up.set(i64::from(up));
+    /// One of those that call it has put it out of rotation.
+    pub fn went_out(&self) {
+        self.count(|out| out + 1);
+    }
+
+    /// One of those that had put it out has it in rotation again, or calls it no more.
+    pub fn came_back(&self) {
+        self.count(|out| out.saturating_sub(1));
+    }
+
+    /// When the configuration is read again, two pools call the same host for a while.
+    fn count(&self, change: impl FnOnce(usize) -> usize) {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        *out = change(*out);
+        self.up.set(i64::from(*out == 0));
     }
 }
 
