@@ -130,8 +130,7 @@ pub enum StartError {
 const OPEN_ANSWERS: u64 = 64 << 20;
 
 /// What outlives a service: cores, tasks in the background, and the places where models run. A service that takes the place of
-/// another is made of the
-/// same.
+/// another is made of the same.
 pub struct Assembly {
     workers: Workers,
     background: Background,
@@ -171,9 +170,13 @@ impl Assembly {
             },
             metrics: Arc::clone(&self.metrics),
         };
+        let access = access(settings, old.map(|old| &old.access))?;
+        let fetcher = fetcher(settings, old.and_then(|old| old.fetcher.as_ref()))?;
+        // Last, because it forgets the backends of the old one.
+        let catalog = self.catalog(settings, old.map(|old| &old.catalog))?;
         Ok(Service {
-            access: access(settings, old.map(|old| &old.access))?,
-            catalog: self.catalog(settings, old.map(|old| &old.catalog))?,
+            access,
+            catalog,
             pipeline,
             batch: settings.batch(),
             request_timeout: settings.request_timeout(),
@@ -183,7 +186,7 @@ impl Assembly {
             lifecycle: old.map(|old| old.lifecycle.clone()).unwrap_or_default(),
             background: self.background.clone(),
             metrics: Arc::clone(&self.metrics),
-            fetcher: fetcher(settings)?,
+            fetcher,
         })
     }
 
@@ -197,7 +200,7 @@ impl Assembly {
                 let unfit = |source| StartError::Unfit { model: declared.name.clone(), source };
                 adapter::fit(signature, &declared.mapping).map_err(unfit)?;
             }
-            let model = Model::new(profile(settings, &declared)?, backend);
+            let model = Model::new(profile(settings, &declared)?, backend, self.workers.clone());
             let old = old.and_then(|old| old.iter().find(|old| old.name() == model.name()));
             models.push(match old {
                 Some(old) => model.in_place_of(old),
@@ -230,18 +233,23 @@ pub fn check_exposure(settings: &Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-/// What fetches photos by their addresses, where that is allowed.
+/// What fetches photos by their addresses, where that is allowed: the old one where nothing has changed, with its connections and
+/// with what it is fetching, which counts towards what may be fetched at once.
 ///
 /// # Errors
-/// When https is, and no authority is trusted.
-pub fn fetcher(settings: &Settings) -> Result<Option<Fetcher>, StartError> {
+/// When https is allowed, and no authority is trusted.
+fn fetcher(settings: &Settings, old: Option<&Arc<Fetcher>>) -> Result<Option<Arc<Fetcher>>, StartError> {
     let settings = settings.fetch();
     if settings.schemes.is_empty() {
         return Ok(None);
     }
+    if let Some(old) = old.filter(|old| *old.settings() == settings) {
+        return Ok(Some(Arc::clone(old)));
+    }
     let is_secure = settings.schemes.contains(&Scheme::Https);
     let roots = if is_secure { fetch::system_roots().map_err(StartError::Fetch)? } else { RootCertStore::empty() };
-    Ok(Some(Fetcher::new(settings, AddressPolicy::public(), Arc::new(SystemResolver::default()), roots)))
+    let fetcher = Fetcher::new(settings, AddressPolicy::public(), Arc::new(SystemResolver::default()), roots);
+    Ok(Some(Arc::new(fetcher)))
 }
 
 fn access(settings: &Settings, old: Option<&Access>) -> Result<Access, StartError> {

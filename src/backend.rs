@@ -15,6 +15,7 @@ use crate::model::signature::Signature;
 use crate::model::version::{VersionChoice, VersionStatus};
 use crate::request_id::RequestId;
 use crate::telemetry::Record;
+use crate::telemetry::traces;
 use crate::tensor::Tensor;
 
 pub mod embedded;
@@ -29,12 +30,14 @@ pub struct Call {
     pub request_id: RequestId,
     /// What the request meets on its way.
     pub record: Arc<Record>,
+    /// The span of whoever asks, where it named one.
+    pub caller: Option<Arc<traces::Caller>>,
 }
 
 impl Call {
-    /// One of which nothing is told yet.
+    /// One of which nothing is told yet, on behalf of nobody who traces it.
     pub fn new(deadline: Deadline, request_id: RequestId) -> Self {
-        Self { deadline, request_id, record: Arc::default() }
+        Self { deadline, request_id, record: Arc::default(), caller: None }
     }
 }
 

@@ -98,7 +98,7 @@ impl fmt::Display for Scheme {
 }
 
 /// What is fetched, and how much of it at once.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// How addresses may begin.
     pub schemes: Vec<Scheme>,
@@ -168,6 +168,11 @@ impl Fetcher {
     pub fn new(settings: Settings, policy: AddressPolicy, resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
         let (client, places) = (Client::new(roots, settings.pause), Semaphore::new(settings.at_once));
         Self { settings, policy, resolver, client, places }
+    }
+
+    /// What it was made with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The file behind an address, of up to `max_bytes`; `take` is told of every piece as it arrives, and may end it. Dropping

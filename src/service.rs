@@ -37,7 +37,7 @@ pub struct Service {
     /// The same for routes that are open to all: who has no key takes nothing from those who have.
     pub answering_open: Answering,
     /// Fetches photos for clients, where that is allowed.
-    pub fetcher: Option<Fetcher>,
+    pub fetcher: Option<Arc<Fetcher>>,
     /// How far from its end the service is.
     pub lifecycle: Lifecycle,
     /// Who may ask, and how often.

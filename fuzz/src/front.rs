@@ -47,7 +47,7 @@ static FRONT: LazyLock<(Runtime, Router)> = LazyLock::new(|| {
         let mut profile =
             Profile { labels: LabelMap::coco(), max_side: settings.max_side, ..Profile::named("detector") };
         profile.defaults.max_tiles = usize::from(settings.max_tiles);
-        service.catalog = Catalog::new(vec![Model::new(profile, Arc::new(AtOnce))]);
+        service.catalog = Catalog::new(vec![Model::new(profile, Arc::new(AtOnce), service.pipeline.workers.clone())]);
         http::router(&Current::new(service), Scraping::Here)
     });
     (runtime, router)

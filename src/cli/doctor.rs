@@ -31,7 +31,8 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
                     let backend = Serving::new(one, &service.metrics.hosts, &service.background)
                         .map_err(StartError::ServingTls)?;
                     let backend: Arc<dyn Backend> = Arc::new(backend);
-                    let model = Arc::new(Model::new(model.profile().clone(), backend));
+                    let model =
+                        Arc::new(Model::new(model.profile().clone(), backend, service.pipeline.workers.clone()));
                     check(&service, &model, &mut report).await;
                 }
             }

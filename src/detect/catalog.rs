@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::backend::{Backend, Call, Predict, Prediction, Target};
 use crate::background::Background;
@@ -21,6 +22,7 @@ use crate::model::signature::Signature;
 use crate::model::version::{State, VersionChoice, VersionStatus};
 use crate::request_id::RequestId;
 use crate::tensor::Tensor;
+use crate::workers::Workers;
 
 /// Every model by name; the first is the default.
 pub struct Catalog {
@@ -106,10 +108,13 @@ impl Profile {
 /// Enough for every detector that takes photos of any size.
 pub const DEFAULT_MAX_SIDE: u32 = 1024;
 
-/// One model: what is said of it, where it runs, and what its versions were found to be.
+/// One model: what is said of it, where it runs, and what its versions were found to be. Clones share what they learn.
+#[derive(Clone)]
 pub struct Model {
-    profile: Profile,
+    profile: Arc<Profile>,
     backend: Arc<dyn Backend>,
+    /// Where a blank picture is made and its answer read.
+    workers: Workers,
     known: Arc<Mutex<Known>>,
 }
 
@@ -118,6 +123,10 @@ pub struct Model {
 #[derive(Default)]
 struct Known {
     choices: HashMap<VersionChoice, Arc<Resolved>>,
+    /// The choices that the backend is being asked about.
+    asked: HashMap<VersionChoice, LookUp>,
+    /// The choices that the backend does not know, and when it said so.
+    unknown: HashMap<VersionChoice, (Instant, Fault)>,
     /// The versions that have answered a Predict.
     proven: HashSet<i64>,
     /// The version that is being asked for its first answer.
@@ -138,6 +147,15 @@ const LOOK_HOLDS: Duration = Duration::from_millis(500);
 /// The first answer of a version, awaited by everybody who asks whether the model is ready.
 type Proof = Shared<BoxFuture<'static, Result<(), Fault>>>;
 
+/// What a choice stands for, awaited by every request that names it.
+type LookUp = Shared<BoxFuture<'static, Result<Arc<Resolved>, Fault>>>;
+
+/// A backend that does not know a version is not asked for it again for as long as that: whoever makes up labels must not
+/// have it asked once a request. A label that is given to a version meanwhile is known that much later.
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
+/// How long a look-up may take at least that others wait for as well. Each waits for no longer than its own time.
+const LOOK_UP_PATIENCE: Duration = Duration::from_secs(30);
+
 /// A model that loads or warms up is worth asking for again after this.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -157,15 +175,15 @@ pub struct Resolved {
 
 impl Model {
     /// A model at a backend.
-    pub fn new(profile: Profile, backend: Arc<dyn Backend>) -> Self {
-        Self { profile, backend, known: Arc::default() }
+    pub fn new(profile: Profile, backend: Arc<dyn Backend>, workers: Workers) -> Self {
+        Self { profile: Arc::new(profile), backend, workers, known: Arc::default() }
     }
 
     /// The same model under another profile: what was learned of it still holds, where that does not bear on it.
     #[must_use]
     pub fn in_place_of(self, old: &Self) -> Self {
         let what = |model: &Self| {
-            let Profile { remote, version, signature, mapping, .. } = &model.profile;
+            let Profile { remote, version, signature, mapping, .. } = &*model.profile;
             (remote.clone(), version.clone(), signature.clone(), mapping.clone())
         };
         let is_same = Arc::ptr_eq(&self.backend, &old.backend) && what(&self) == what(old);
@@ -200,16 +218,58 @@ impl Model {
         &*self.backend
     }
 
-    /// The version meant, from memory where possible.
+    /// The version meant, from memory where possible. However many ask for one that is not remembered, the backend is asked
+    /// once, and goes on being asked when they have left: the next would only have to ask again.
     ///
     /// # Errors
-    /// The backend's, and `MODEL_CONTRACT` where no adapter fits the signature.
+    /// The backend's, and `MODEL_CONTRACT` where no adapter fits the signature. That a version is unknown may have been said a
+    /// second ago.
     pub async fn resolve(&self, choice: &VersionChoice, call: &Call) -> Result<Arc<Resolved>, Fault> {
-        let known = self.known().choices.get(choice).cloned();
-        match known {
-            Some(resolved) => Ok(resolved),
-            None => self.look_up(choice, call).await,
-        }
+        let look_up = {
+            let mut known = self.known();
+            if let Some(resolved) = known.choices.get(choice) {
+                return Ok(Arc::clone(resolved));
+            }
+            known.unknown.retain(|_, (since, _)| since.elapsed() < UNKNOWN_FOR);
+            if let Some((_, fault)) = known.unknown.get(choice) {
+                return Err(fault.clone());
+            }
+            // One that has its answer has not been taken out by a task that broke.
+            let under_way = known.asked.get(choice).filter(|asked| asked.peek().is_none()).cloned();
+            under_way.unwrap_or_else(|| {
+                let look_up = self.asking(choice, call);
+                known.asked.insert(choice.clone(), look_up.clone());
+                look_up
+            })
+        };
+        call.deadline.bound(look_up).await.map_err(|_| {
+            let detail = format!("Model '{}' did not say in the request's time what its {choice} is.", self.name());
+            Fault::new(Code::ModelDeadline, detail)
+        })?
+    }
+
+    /// Asks the backend in a task of its own, which ends as unremembered as it began where it cannot be answered.
+    fn asking(&self, choice: &VersionChoice, call: &Call) -> LookUp {
+        let (model, choice) = (self.clone(), choice.clone());
+        let patience = call.deadline.left().max(LOOK_UP_PATIENCE);
+        let call = Call { deadline: Deadline::after(patience), ..call.clone() };
+        let asking = async move {
+            let found = model.look_up(&choice, &call).await;
+            let mut known = model.known();
+            known.asked.remove(&choice);
+            if let Err(fault) = &found
+                && fault.code() == Code::UnknownVersion
+            {
+                if known.unknown.len() >= MAX_KNOWN {
+                    known.unknown.clear();
+                }
+                known.unknown.insert(choice, (Instant::now(), fault.clone()));
+            }
+            drop(known);
+            found
+        };
+        let task = tokio::spawn(asking.in_current_span());
+        task.map(|done| done.unwrap_or_else(|panic| Err(Fault::internal(panic)))).boxed().shared()
     }
 
     /// The version meant, as the backend has it now.
@@ -421,11 +481,21 @@ impl Model {
         call: &Call,
     ) -> Result<(), Fault> {
         let version = Arc::clone(resolved);
-        let blank =
-            tokio::task::spawn_blocking(move || version.adapter.input.blank()).await.map_err(Fault::internal)??;
-        let prediction = self.predict_at(at, choice, resolved, blank.tensor, Extras::default(), call).await?;
-        resolved.adapter.interpret(&prediction.outputs, blank.letterbox.canvas, 1.0)?;
-        Ok(())
+        let blank = self.workers.run(call.deadline, move || version.adapter.input.blank()).await?;
+        let canvas = blank.letterbox.canvas;
+        let asking = self.predict_at(at, choice, resolved, blank.tensor, Extras::default(), call);
+        let prediction = asking.await.map_err(|fault| match fault.code() {
+            // No photo of a client is too large here: none is small enough.
+            Code::ImageTooLarge => {
+                let version = resolved.version;
+                let detail = format!("Model '{}' version {version} cannot be used: {fault}", self.name());
+                Fault::new(Code::ModelContract, detail)
+            }
+            _ => fault,
+        })?;
+        let version = Arc::clone(resolved);
+        let interpret = move || version.adapter.interpret(&prediction.outputs, canvas, 1.0).map(drop);
+        self.workers.run(call.deadline, interpret).await
     }
 
     pub(super) fn none_available(&self, versions: &[VersionStatus]) -> Fault {

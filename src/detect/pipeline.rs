@@ -88,7 +88,7 @@ pub struct Answer {
 pub struct Kept {
     /// The photo in the frame of all boxes.
     pub pixels: Rgb,
-    _admitted: Admitted,
+    _admitted: Arc<Admitted>,
 }
 
 /// Where the time went. Waiting for a core counts in the total only.
@@ -157,6 +157,9 @@ struct Asked<'a> {
     /// What the choice is taken to stand for.
     resolved: Arc<Resolved>,
     photo: Arc<Encoded>,
+    /// Goes along with every job on a core: the photo takes its memory until the last has ended, also where the client has
+    /// left or time is up.
+    admitted: Arc<Admitted>,
     options: &'a Options,
     keep: Keep,
     call: &'a Call,
@@ -230,15 +233,15 @@ impl Pipeline {
         });
         call.record.seen(photo.format().name(), photo.photo());
         let choice = model.version(&choice).clone();
-        let resolved = model.resolve(&choice, call).await?;
         let waiting = Instant::now();
         let admitting = self.admission.admit(model.name(), photo.photo().pixels(), call.deadline);
-        let admitted = traces::awaited(Stage::Queue, admitting).await?;
+        let admitted = Arc::new(traces::awaited(Stage::Queue, admitting).await?);
         let queue = waiting.elapsed();
+        let resolved = model.resolve(&choice, call).await?;
         self.passed(model, resolved.version, call, [(Stage::Queue, queue)]);
 
         let needs = if options.crops.is_some() { Keep::Photo } else { keep };
-        let mut asked = Asked { model, choice, resolved, photo, options: &options, keep: needs, call };
+        let mut asked = Asked { model, choice, resolved, photo, admitted, options: &options, keep: needs, call };
         let mut attempt = self.attempt(&asked).await?;
         match asked.verdict(&attempt.outcome).await? {
             Verdict::Stands(answered) => asked.resolved = answered,
@@ -256,11 +259,11 @@ impl Pipeline {
                 asked.check_version(&attempt.outcome)?;
             }
         }
-        let Asked { resolved, photo, .. } = asked;
+        let Asked { resolved, photo, admitted, .. } = asked;
         let Attempt { letterboxes, pixels, decode, prepare, infer, outcome } = attempt;
         let predictions = match outcome {
             Ok(predictions) => predictions,
-            Err(fault) => return Err(self.blame(fault, photo, &resolved, call).await),
+            Err(fault) => return Err(self.blame(fault, photo, admitted, &resolved, call).await),
         };
 
         let version = resolved.version;
@@ -270,7 +273,9 @@ impl Pipeline {
             |prediction: &Prediction| prediction.outputs.iter().map(|(_, tensor)| tensor.len()).sum::<usize>();
         let is_light = options.crops.is_none() && options.masks.is_none();
         let is_short = is_light && predictions.iter().map(numbers).sum::<usize>() <= SHORT_ANSWER;
+        let share = Arc::clone(&admitted);
         let interpret = move || {
+            let _share = share;
             let begin = Instant::now();
             let lowest = options.lowest_score();
             let (mut detections, masks_omitted, took) = traces::on_core(Stage::Interpret, || {
@@ -333,13 +338,16 @@ impl Pipeline {
     /// The photo's own, and those of options that this version cannot serve; the model's are the outcome.
     async fn attempt(&self, asked: &Asked<'_>) -> Result<Attempt, Fault> {
         asked.check_extras()?;
-        let Asked { model, choice, resolved, photo, options, keep, call } = asked;
+        let Asked { model, choice, resolved, photo, admitted, options, keep, call } = asked;
         let max_side = model.profile().max_side;
         let side = resolved.adapter.input.side(max_side);
         let views = views::plan(photo.photo(), options.region, options.tiles, side)?;
         let job = {
-            let (photo, resolved, keep) = (Arc::clone(photo), Arc::clone(resolved), *keep);
-            move || ready(&photo, &views, &resolved.adapter.input, keep, max_side)
+            let (photo, resolved, keep, share) = (Arc::clone(photo), Arc::clone(resolved), *keep, Arc::clone(admitted));
+            move || {
+                let _share = share;
+                ready(&photo, &views, &resolved.adapter.input, keep, max_side)
+            }
         };
         let Ready { prepared, pixels, decode, prepare } = self.workers.run(call.deadline, job).await?;
         self.passed(model, resolved.version, call, [(Stage::Decode, decode), (Stage::Prepare, prepare)]);
@@ -357,11 +365,22 @@ impl Pipeline {
 
     /// Who is at fault when a model refuses a file that it was to decode itself: the file, if we cannot decode it
     /// either.
-    async fn blame(&self, fault: Fault, photo: Arc<Encoded>, resolved: &Resolved, call: &Call) -> Fault {
+    async fn blame(
+        &self,
+        fault: Fault,
+        photo: Arc<Encoded>,
+        admitted: Arc<Admitted>,
+        resolved: &Resolved,
+        call: &Call,
+    ) -> Fault {
         if fault.code() != Code::ModelContract || resolved.adapter.input.form != Form::Encoded {
             return fault;
         }
-        let decoded = self.workers.run(call.deadline, move || photo.decode()).await;
+        let decode = move || {
+            let _share = admitted;
+            photo.decode()
+        };
+        let decoded = self.workers.run(call.deadline, decode).await;
         match decoded {
             Err(unreadable) if unreadable.code() == Code::UnreadableImage => unreadable,
             _ => fault,

@@ -82,7 +82,7 @@ impl Route {
 }
 
 /// Where the caller's own span is named.
-struct Headers<'a>(&'a HeaderMap);
+pub(super) struct Headers<'a>(pub(super) &'a HeaderMap);
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {

@@ -13,11 +13,12 @@ use crate::backend::Call;
 use crate::deadline::Deadline;
 use crate::fault::Fault;
 use crate::grpc;
-use crate::http::account::Account;
+use crate::http::account::{Account, Headers};
 use crate::http::server_timing::{self, SERVER_TIMING};
 use crate::http::{problem, request_timeout, upload};
 use crate::request_id::RequestId;
 use crate::service::Service;
+use crate::telemetry::traces::Caller;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -28,7 +29,8 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
     let asked = request_timeout::asked(request.headers());
     let own = service.request_timeout;
     let deadline = Deadline::after(asked.as_ref().ok().copied().flatten().map_or(own, |asked| asked.min(own)));
-    let call = Call::new(deadline, request_id.clone());
+    let caller = Caller::of(&Headers(request.headers())).map(Arc::new);
+    let call = Call { caller, ..Call::new(deadline, request_id.clone()) };
     let record = Arc::clone(&call.record);
     let account = Account::open(&service.metrics, &request, &request_id, &record);
     request.extensions_mut().insert(call);

@@ -126,8 +126,10 @@ async fn detect(service: &Service, name: Option<&str>, request: Request, call: C
         }
         Answer::Picture(picture) => {
             let detect::Answer { pixels, detections, .. } = answer;
-            let mut kept = pixels.ok_or_else(|| Fault::internal("the photo was not kept"))?;
+            let kept = pixels.ok_or_else(|| Fault::internal("the photo was not kept"))?;
             let drawing = move || {
+                // As a whole, with its share of the memory.
+                let mut kept = kept;
                 draw::boxes(&mut kept.pixels, &tags(&detections));
                 encode::encode(&kept.pixels, picture)
             };

@@ -6,11 +6,12 @@
 //! A collector that is slow or away costs memory for 2,048 spans and no request anything: spans are sent by a thread of
 //! their own, and dropped where it does not keep up.
 
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry::trace::{TraceContextExt, TraceState, TracerProvider};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -197,9 +198,103 @@ pub fn called(span: &Span, outcome: &str) {
     }
 }
 
-/// Tells whoever is called which span is its parent.
-pub fn inject(span: &Span, carrier: &mut dyn Injector) {
+/// Tells whoever is called which span is its parent: this one, or where nobody collects spans the caller's own.
+pub fn inject(span: &Span, caller: Option<&Caller>, carrier: &mut dyn Injector) {
     if !span.is_disabled() {
         TraceContextPropagator::new().inject_context(&span.context(), carrier);
+    } else if let Some(Caller { parent, state }) = caller {
+        carrier.set(TRACEPARENT, parent.clone());
+        if let Some(state) = state {
+            carrier.set(TRACESTATE, state.clone());
+        }
+    }
+}
+
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+/// Characters of a `traceparent` of version 00, which later ones begin with as well.
+const PARENT_LENGTH: usize = 55;
+/// What is passed on of later versions, which may be longer.
+const MAX_PARENT: usize = 128;
+/// What is passed on of `tracestate`: as much as W3C Trace Context (3.3.1.5) has everybody pass on.
+const MAX_STATE: usize = 512;
+
+/// The span of whoever asks, as its own headers name it. They are a stranger's: what has another form is left out, and so is a
+/// state that is too long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    parent: String,
+    state: Option<String>,
+}
+
+impl Caller {
+    /// None where there is no `traceparent`, or none that is one.
+    pub fn of(carrier: &dyn Extractor) -> Option<Self> {
+        let parent = carrier.get(TRACEPARENT).filter(|text| is_parent(text))?.to_owned();
+        let is_state = |text: &&str| text.len() <= MAX_STATE && TraceState::from_str(text).is_ok();
+        let state = carrier.get(TRACESTATE).filter(|text| !text.is_empty()).filter(is_state).map(ToOwned::to_owned);
+        Some(Self { parent, state })
+    }
+}
+
+/// `version-trace-span-flags` in small hexadecimal digits, no id all zeros (W3C Trace Context, 3.2.2).
+fn is_parent(text: &str) -> bool {
+    let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let Some((head, rest)) = text.split_at_checked(PARENT_LENGTH) else { return false };
+    let [version, trace, span, flags] = head.split('-').collect::<Vec<_>>()[..] else { return false };
+    let lengths = [version, trace, span, flags].map(str::len);
+    let is_whole = if version == "00" { rest.is_empty() } else { rest.is_empty() || rest.starts_with('-') };
+    let is_some = |id: &str| id.bytes().any(|byte| byte != b'0');
+    lengths == [2, 32, 16, 2]
+        && [version, trace, span, flags].into_iter().all(is_hex)
+        && version != "ff"
+        && is_some(trace)
+        && is_some(span)
+        && is_whole
+        && text.len() <= MAX_PARENT
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn caller(parent: &str, state: &str) -> Option<(String, Option<String>)> {
+        let headers = [(TRACEPARENT, parent), (TRACESTATE, state)].map(|(key, text)| (key.to_owned(), text.to_owned()));
+        Caller::of(&HashMap::from(headers)).map(|Caller { parent, state }| (parent, state))
+    }
+
+    #[test]
+    fn what_is_no_parent_is_not_passed_on() {
+        let zeros = "0".repeat(32);
+        for wrong in [
+            "",
+            "00",
+            &PARENT[..54],
+            &format!("{PARENT}-"),
+            &format!("{PARENT}0"),
+            &PARENT.to_uppercase(),
+            &PARENT.replace('f', "g"),
+            &PARENT.replace("4bf92f3577b34da6a3ce929d0e0e4736", &zeros),
+            &PARENT.replace("00f067aa0ba902b7", &zeros[..16]),
+            &PARENT.replacen("00", "ff", 1),
+            &format!("é{}", &PARENT[2..]),
+            &format!("01{}-{}", &PARENT[2..], "a".repeat(MAX_PARENT)),
+        ] {
+            assert_eq!(caller(wrong, ""), None, "{wrong}");
+        }
+        let later = PARENT.replacen("00", "01", 1) + "-more";
+        assert_eq!(caller(&later, ""), Some((later, None)));
+    }
+
+    #[test]
+    fn a_state_is_passed_on_where_it_is_one_of_the_length_that_everybody_passes_on() {
+        let state = |state: &str| caller(PARENT, state).expect("a parent").1;
+        assert_eq!(state("vendor=opaque,other=1").as_deref(), Some("vendor=opaque,other=1"));
+        assert_eq!(state("no state"), None);
+        assert_eq!(state(&format!("vendor={}", "a".repeat(MAX_STATE))), None);
     }
 }

@@ -187,7 +187,7 @@ async fn held(flags: &[&str], panics_at: Option<usize>) -> (Spotter, Arc<AtomicU
     let (asked, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
     let profile = inner.catalog.default_model().profile().clone();
     let backend = Held { inner, asked: Arc::clone(&asked), go: Arc::clone(&go), panics_at };
-    service.catalog = Catalog::new(vec![Model::new(profile, Arc::new(backend))]);
+    service.catalog = Catalog::new(vec![Model::new(profile, Arc::new(backend), service.pipeline.workers.clone())]);
     (Spotter::run(service).await, asked, go)
 }
 

@@ -325,7 +325,7 @@ async fn the_first_sign_of_life_after_its_return_brings_a_host_back() {
 #[tokio::test]
 async fn a_single_host_in_trouble_is_a_problem_that_says_which() {
     let hosts = Hosts::start(1).await;
-    let spotter = hosts.spotter(&["--request-timeout-ms", "1500"]).await;
+    let spotter = hosts.spotter(&["--request-timeout-ms", "5000"]).await;
     for (trouble, expected) in [
         (Trouble::Refuses, (503, "MODEL_UNAVAILABLE")),
         (Trouble::Cuts(40), (503, "MODEL_UNAVAILABLE")),
@@ -447,7 +447,8 @@ async fn a_name_is_resolved_again_and_its_hosts_come_and_go() {
     pool.resolver = Arc::clone(&names) as Arc<dyn Resolve>;
     let mut service = app::build(&flags).unwrap();
     let backend = Arc::new(Serving::new(pool, &Metrics::new().hosts, &service.background).unwrap());
-    service.catalog = Catalog::new(vec![Model::new(Profile::named("model"), backend)]);
+    service.catalog =
+        Catalog::new(vec![Model::new(Profile::named("model"), backend, service.pipeline.workers.clone())]);
     let spotter = Spotter::run(service).await;
 
     assert_eq!(ask(&spotter).await, (503, "MODEL_UNAVAILABLE".to_owned()), "the name is not known");
@@ -571,7 +572,8 @@ async fn a_host_that_vanishes_from_its_name_finishes_what_it_has() {
     pool.resolver = Arc::clone(&names) as Arc<dyn Resolve>;
     let mut service = app::build(&flags).unwrap();
     let backend = Arc::new(Serving::new(pool, &Metrics::new().hosts, &service.background).unwrap());
-    service.catalog = Catalog::new(vec![Model::new(Profile::named("model"), backend)]);
+    service.catalog =
+        Catalog::new(vec![Model::new(Profile::named("model"), backend, service.pipeline.workers.clone())]);
     let spotter = Spotter::run(service).await;
     until_used(&spotter, SCORES[0]).await;
     old.change(|script| script.hang = true);

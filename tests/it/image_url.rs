@@ -176,7 +176,7 @@ async fn with_fetcher(
 ) -> Spotter {
     let settings = settings(&[flags, &["--image-url-schemes", &scheme.to_string()]].concat());
     let mut service = app::build(&settings).unwrap();
-    service.fetcher = Some(Fetcher::new(settings.fetch(), policy, resolver, roots));
+    service.fetcher = Some(Arc::new(Fetcher::new(settings.fetch(), policy, resolver, roots)));
     Spotter::run(service).await
 }
 

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::join_all;
+use image::RgbImage;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use spotter::app;
 use spotter::backend::Call;
 use spotter::deadline::Deadline;
@@ -190,6 +193,66 @@ async fn a_client_that_leaves_while_it_waits_for_a_core_costs_the_model_server_n
     busy.await.unwrap().unwrap();
     pipeline.detect(model, job(), &call).await.unwrap();
     assert_eq!(serving.received(|received| received.predicts.len()), 1, "the one that stayed");
+}
+
+#[tokio::test]
+async fn a_version_that_nobody_knows_is_asked_for_once_however_many_name_it() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let spotter = Spotter::start(&["--serving", &serving.url()]).await;
+    let made_up =
+        || problem(spotter.post("/v1/detect?version_label=made-up").body(photo("chelsea.png")), 404, "UNKNOWN_VERSION");
+    join_all((0..30).map(|_| made_up())).await;
+    let asked = serving.received(|received| received.metadata);
+    // It is remembered for a second, which thirty photos on a busy machine may outlast.
+    assert!(asked <= 5, "{asked} of 30");
+    serving.change(|script| script.labels = [("made-up".to_owned(), 3)].into());
+    let path = "/v1/detect?version_label=made-up";
+    while spotter.upload(path, photo("chelsea.png")).await.status() != 200 {}
+}
+
+#[tokio::test]
+async fn a_photo_that_is_not_let_in_costs_the_model_server_no_question() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let flags = ["--serving", &serving.url(), "--max-in-flight", "1", "--max-queue-ms", "50"];
+    let spotter = Spotter::start(&flags).await;
+    serving.change(|script| script.hang = true);
+    let busy = tokio::spawn(upload(&spotter).send());
+    serving.until(|received| received.predicts.len() == 1).await;
+    let other = spotter.post("/v1/detect?version=9").body(photo("chelsea.png"));
+    problem(other, 503, "OVERLOADED").await;
+    assert_eq!(serving.received(|received| received.metadata), 1, "what the photo in work needed");
+    serving.release();
+    assert_eq!(busy.await.unwrap().unwrap().status(), 200);
+}
+
+/// However the client ends it, a job on a core goes on to its end, and with it the photo's share of the memory.
+#[tokio::test]
+async fn a_photo_takes_its_memory_for_as_long_as_a_core_works_on_it() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let service = app::build(&settings(&["--serving", &serving.url()])).unwrap();
+    let (pipeline, model) = (&service.pipeline, service.catalog.default_model());
+    let mut large = Vec::new();
+    let encoder = PngEncoder::new_with_quality(&mut large, CompressionType::Fast, FilterType::Up);
+    RgbImage::new(4000, 4000).write_with_encoder(encoder).unwrap();
+    let large = Bytes::from(large);
+    let detect = |image: Bytes, time: Duration| {
+        let wanted = Wanted::read(&[], model.profile().defaults, &model.labels()).unwrap();
+        let call = Call::new(Deadline::after(time), RequestId::generate());
+        async move { pipeline.detect(model, Job { image, wanted, keep: Keep::Nothing }, &call).await }
+    };
+    detect(photo("chelsea.png"), Duration::from_secs(60)).await.unwrap();
+    // Which deadline comes while it is decoded depends on the machine: each time a little later, until one does.
+    let mut held = Vec::new();
+    for milliseconds in 10..40 {
+        let outcome = detect(large.clone(), Duration::from_millis(milliseconds)).await;
+        let pixels = pipeline.admission.pixels().0;
+        held.extend(outcome.err().filter(|fault| fault.detail().contains("worked on")).map(|_| pixels));
+        if pixels > 0 {
+            break;
+        }
+    }
+    assert!(held.iter().any(|pixels| *pixels >= 16_000_000), "{held:?}");
+    until(|| pipeline.admission.pixels().0 == 0).await;
 }
 
 async fn until(condition: impl Fn() -> bool) {

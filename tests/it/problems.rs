@@ -254,7 +254,8 @@ impl Backend for Faulty {
 /// A service whose model answers nothing but this.
 pub async fn faulty(fault: impl Fn() -> Fault + Send + Sync + 'static) -> Spotter {
     let mut service = app::build(&settings(&[])).unwrap();
-    service.catalog = Catalog::new(vec![Model::new(Profile::named("faulty"), Arc::new(Faulty(Box::new(fault))))]);
+    let (backend, workers) = (Arc::new(Faulty(Box::new(fault))), service.pipeline.workers.clone());
+    service.catalog = Catalog::new(vec![Model::new(Profile::named("faulty"), backend, workers)]);
     Spotter::run(service).await
 }
 

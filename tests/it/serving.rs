@@ -524,8 +524,11 @@ async fn outputs_that_were_not_asked_for_are_not_read() {
 async fn a_request_above_the_limit_names_the_setting() {
     let serving = ScriptedServing::start(Script::image_tensor()).await;
     let spotter = behind(&serving, &["--serving-max-request-bytes", "100000"]).await;
-    let body = problem(upload(&spotter), 502, "MODEL_CONTRACT").await;
+    let body = problem(upload(&spotter), 413, "IMAGE_TOO_LARGE").await;
     assert!(body["detail"].as_str().unwrap().contains("--serving-max-request-bytes"), "{body}");
+    assert_eq!(body["max_bytes"], 100_000, "{body}");
+    let asked = serving.received(|received| (received.predicts.len(), received.metadata));
+    assert_eq!(asked, (0, 1), "nothing was sent, so nothing says that the model has changed");
 }
 
 #[tokio::test]

@@ -5,19 +5,22 @@ use std::process::Command;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::Value;
-use spotter::grpc::proto::v1::DetectRequest;
 use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
+use spotter::grpc::proto::v1::stream_detect_request::Message;
+use spotter::grpc::proto::v1::{DetectRequest, Frame, StreamDetectRequest};
 use tonic::{Request, Status};
 
 use crate::cli::{Serving, serve};
 use crate::support::collector::{Collector, texts};
 use crate::support::photos::photo;
 use crate::support::scripted_serving::{Script, ScriptedServing};
+use crate::support::service::Spotter;
 
 /// The caller's trace, its span, and that it is sampled, as the W3C writes them.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const STATE: &str = "vendor=opaque,other=1";
 
 fn hex(id: &[u8]) -> String {
     use std::fmt::Write;
@@ -50,13 +53,14 @@ async fn a_request_is_a_span_with_one_for_each_stage_and_the_model_server_is_tol
     let ask = |id: &str| {
         let request =
             client.post(format!("{url}/v1/detect")).header("content-type", "image/png").body(photo("chelsea.png"));
-        request.header("traceparent", PARENT).header("x-request-id", id).send()
+        request.header("traceparent", PARENT).header("tracestate", STATE).header("x-request-id", id).send()
     };
     assert_eq!(ask("good").await.unwrap().status(), 200);
     let mut grpc = DetectionServiceClient::connect(url.clone()).await.unwrap();
     let mut request =
         Request::new(DetectRequest { photo: Some(Photo::Image(photo("chelsea.png"))), ..Default::default() });
     request.metadata_mut().insert("traceparent", PARENT.parse().unwrap());
+    request.metadata_mut().insert("tracestate", STATE.parse().unwrap());
     request.metadata_mut().insert("x-request-id", "grpc".parse().unwrap());
     grpc.detect(request).await.unwrap();
     model.change(|script| script.refuse = Some(Status::invalid_argument("the model's own words")));
@@ -94,10 +98,20 @@ async fn a_request_is_a_span_with_one_for_each_stage_and_the_model_server_is_tol
             |metadata: &tonic::metadata::MetadataMap| metadata.get("traceparent").unwrap().to_str().unwrap().to_owned();
         received.predicts.iter().map(|(metadata, _)| parent(metadata)).collect()
     });
-    let call = children(infer("good"))[0];
-    assert_eq!(call.name, "TensorFlow Serving");
-    assert!(model_url.contains(&texts(&call.attributes)["server.address"]), "{call:?}");
-    assert!(sent.contains(&format!("00-{TRACE}-{}-01", hex(&call.span_id))), "{sent:?}");
+    for id in ["good", "grpc"] {
+        let call = children(infer(id))[0];
+        assert_eq!(call.name, "TensorFlow Serving");
+        assert!(model_url.contains(&texts(&call.attributes)["server.address"]), "{call:?}");
+        assert!(sent.contains(&format!("00-{TRACE}-{}-01", hex(&call.span_id))), "{id}: {sent:?}");
+    }
+    let states = model.received(|received| {
+        let of_trace = received.predicts.iter().map(|(metadata, _)| metadata).filter(|metadata| {
+            metadata.get("traceparent").is_some_and(|parent| parent.to_str().unwrap().contains(TRACE))
+        });
+        of_trace.map(|metadata| metadata.get("tracestate").cloned()).collect::<Vec<_>>()
+    });
+    assert_eq!(states.len(), 3);
+    assert!(states.iter().all(|state| state.as_ref().is_some_and(|state| state == STATE)), "{states:?}");
 
     let failed = of("bad");
     assert_eq!(failed.status.as_ref().unwrap().code(), StatusCode::Error);
@@ -109,6 +123,39 @@ async fn a_request_is_a_span_with_one_for_each_stage_and_the_model_server_is_tol
     assert!(!format!("{spans:?}").contains("the model's own words"));
     let line = lines.iter().find(|line| line["request_id"] == "good").unwrap();
     assert_eq!(line["trace_id"], TRACE, "{line}");
+}
+
+#[tokio::test]
+async fn without_a_collector_the_model_server_is_told_the_callers_own_span() {
+    let model = ScriptedServing::start(Script::image_tensor()).await;
+    let spotter = Spotter::start(&["--serving", &model.url()]).await;
+    let rest = |parent: &'static str| {
+        let request = spotter.post("/v1/detect").header("content-type", "image/png").body(photo("chelsea.png"));
+        request.header("traceparent", parent).header("tracestate", STATE).send()
+    };
+    assert_eq!(rest(PARENT).await.unwrap().status(), 200);
+    let mut grpc = DetectionServiceClient::connect(spotter.url("")).await.unwrap();
+    let mut request =
+        Request::new(DetectRequest { photo: Some(Photo::Image(photo("chelsea.png"))), ..Default::default() });
+    request.metadata_mut().insert("traceparent", PARENT.parse().unwrap());
+    request.metadata_mut().insert("tracestate", STATE.parse().unwrap());
+    grpc.detect(request).await.unwrap();
+    let frame = StreamDetectRequest { message: Some(Message::Frame(Frame { id: 1, image: photo("chelsea.png") })) };
+    let mut request = Request::new(tokio_stream::iter([frame]));
+    request.metadata_mut().insert("traceparent", PARENT.parse().unwrap());
+    request.metadata_mut().insert("tracestate", STATE.parse().unwrap());
+    grpc.stream_detect(request).await.unwrap().into_inner().message().await.unwrap();
+    assert_eq!(rest("00-of-a-stranger-01").await.unwrap().status(), 200);
+
+    let told = model.received(|received| {
+        let one = |metadata: &tonic::metadata::MetadataMap, key: &str| {
+            metadata.get(key).map(|value| value.to_str().unwrap().to_owned())
+        };
+        let both = |(metadata, _): &(_, _)| (one(metadata, "traceparent"), one(metadata, "tracestate"));
+        received.predicts.iter().map(both).collect::<Vec<_>>()
+    });
+    let own = (Some(PARENT.to_owned()), Some(STATE.to_owned()));
+    assert_eq!(told, [own.clone(), own.clone(), own, (None, None)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -148,7 +148,7 @@ impl Serving {
                 request.set_timeout(call.deadline.left());
                 let id = MetadataValue::try_from(call.request_id.as_str()).expect("a request id is visible ASCII");
                 request.metadata_mut().insert("x-request-id", id);
-                traces::inject(&span, &mut Metadata(request.metadata_mut()));
+                traces::inject(&span, call.caller.as_deref(), &mut Metadata(request.metadata_mut()));
                 let _ = sent.set(Instant::now());
                 (standing, send(lease.channel(), request).await)
             };
@@ -330,10 +330,11 @@ impl Backend for Serving {
         let (found, limit) = (request.encoded_len(), self.settings.max_request_bytes);
         if found > limit {
             let detail = format!(
-                "The request for model '{}' has {found} bytes; this service sends up to {limit} (--serving-max-request-bytes). A smaller --max-side makes it smaller.",
+                "As model '{}' takes it, this photo is a request of {found} bytes, and this service sends up to {limit}. Send it at a smaller size; whoever runs the service can raise --serving-max-request-bytes, or lower --max-side.",
                 target.model
             );
-            return Err(Fault::new(Code::ModelContract, detail));
+            let fault = Fault::new(Code::ImageTooLarge, detail);
+            return Err(fault.with("bytes", found).with("max_bytes", limit));
         }
         let wanted = request.output_filter.clone();
         let send = |channel, request| {
