@@ -131,6 +131,9 @@ pub trait Replica: Send + Sync {
     /// From now on a target stands for that here, for every call to the backend that comes this way.
     fn stand(&self, target: &Target, standing: Standing);
 
+    /// Whether it is new or back, and has not run any model since: what was warm here may be cold.
+    fn is_untried(&self) -> bool;
+
     /// The choices of this model that stand for a version that is gone here.
     fn vacancies(&self, model: &str) -> Vec<VersionChoice>;
 }

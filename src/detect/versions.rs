@@ -143,7 +143,9 @@ async fn settle(model: &Model, replica: &dyn Replica, choice: &VersionChoice, pa
 async fn renew(model: &Model, replica: &dyn Replica, choice: &VersionChoice, patience: Duration) -> Result<(), Fault> {
     let target = model.target(choice);
     let version = meant(model, replica, choice).await?;
-    if replica.standing(&target) == Standing::Version(version) {
+    let is_known = replica.standing(&target) == Standing::Version(version);
+    // A process that has come back with the version that it went with has to warm it up again.
+    if is_known && !replica.is_untried() {
         return Ok(());
     }
     let call = Call::new(Deadline::after(patience), RequestId::generate());
@@ -151,7 +153,10 @@ async fn renew(model: &Model, replica: &dyn Replica, choice: &VersionChoice, pat
     replica.stand(&target, Standing::Version(version));
     model.remember(choice.clone(), &resolved);
     let kind = resolved.adapter.kind;
-    tracing::info!(model = model.name(), replica = replica.place(), %choice, version, kind, "version in use, and warm");
+    if !is_known {
+        let replica = replica.place();
+        tracing::info!(model = model.name(), replica, %choice, version, kind, "version in use, and warm");
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use spotter::backend::serving::proto::tensorflow::serving::{PredictRequest, mode
 use tonic::Status;
 
 use crate::support::photos::photo;
+use crate::support::proxy::{Proxy, Trouble};
 use crate::support::scripted_serving::{Script, ScriptedServing, cat_and_dog};
 use crate::support::service::{Spotter, problem};
 
@@ -243,4 +244,23 @@ async fn a_model_server_that_restarts_with_another_version_is_no_dead_end() {
     let asking = async { while spotter.upload("/v1/detect", photo("chelsea.png")).await.status() != 200 {} };
     tokio::time::timeout(Duration::from_secs(60), asking).await.expect("within a minute");
     assert_eq!(version(&spotter, "/v1/detect").await, "2", "an older one is as good");
+}
+
+#[tokio::test]
+async fn a_host_that_is_back_with_the_same_version_is_warmed_up_without_a_clients_photo() {
+    let (away, other) =
+        (ScriptedServing::start(Script::image_tensor()).await, ScriptedServing::start(Script::image_tensor()).await);
+    let proxy = Proxy::before(&away.url()).await;
+    let urls = format!("{},{}", proxy.url(), other.url());
+    let spotter = Spotter::following(&["--serving", &urls, NEVER[0], NEVER[1]]).await;
+    let blanks = |predicts: &[PredictRequest]| predicts.iter().filter(|predict| is_blank(predict)).count();
+    until(&away, |predicts| blanks(predicts) == 1).await;
+    until(&other, |predicts| blanks(predicts) == 1).await;
+    proxy.set(Trouble::Refuses);
+    // One of two goes there, finds nobody and goes to the other.
+    for _ in 0..4 {
+        version(&spotter, "/v1/detect").await;
+    }
+    proxy.set(Trouble::Nothing);
+    until(&away, |predicts| blanks(predicts) == 2).await;
 }

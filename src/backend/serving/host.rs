@@ -2,8 +2,9 @@
 //!
 //! A host goes out of rotation when it cannot be reached, when it fails several times in a row, or when it is silent while
 //! calls wait. Once out it is asked for a sign of life by a task of its own, at growing intervals, and comes back with the
-//! first one: clients' calls are never spent on finding out. A sign of life proves no work: until it has done some, the host
-//! is on trial, with one call at a time where others are free, and one failure puts it out again.
+//! first one: clients' calls are never spent on finding out. A sign of life proves no work: until it has done some, a host
+//! that is back, or new, is on trial, with one call at a time where others are free; one that is back goes out again with one
+//! failure.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -22,7 +23,7 @@ use super::status::{self, Blame};
 use crate::background::Background;
 use crate::telemetry::metrics::HostSeries;
 
-/// Failures in a row that put a host out. One that is on trial has one left.
+/// Failures in a row that put a host out. One that is back has one left.
 const MAX_FAILURES: u32 = 3;
 /// How long after its return a host is out of rotation at most, as docs/RELIABILITY.md promises.
 const RETURN: Duration = Duration::from_secs(2);
@@ -62,7 +63,7 @@ struct Health {
     pause: Duration,
     /// Why it is out of rotation, where it is.
     out: Option<Reason>,
-    /// It is back, and has not done any work since.
+    /// It is new or back, and has not done any work since.
     is_on_trial: bool,
     /// Whether a task is asking it for a sign of life.
     is_watched: bool,
@@ -103,7 +104,7 @@ impl Host {
             failures: 0,
             pause: SHORTEST_PAUSE,
             out: None,
-            is_on_trial: false,
+            is_on_trial: true,
             is_watched: false,
         };
         Self {
@@ -144,9 +145,14 @@ impl Host {
         self.health().out == Some(Reason::Silent)
     }
 
-    /// Whether it is back and has a call already that is to show whether it works.
+    /// Whether it is new or back, and has not done any work since.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.health().is_on_trial
+    }
+
+    /// Whether it has a call already that is to show whether it works.
     pub(super) fn is_being_tried(&self) -> bool {
-        self.health().is_on_trial && self.load() > 0
+        self.load() > 0 && self.is_on_trial()
     }
 
     /// Whether it has done any work since.
@@ -354,6 +360,35 @@ impl Drop for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::metrics::{Metrics, Now};
+
+    /// When the configuration is read again, the old pool and the new one call the same host for a while.
+    #[tokio::test]
+    async fn a_host_is_up_again_once_nobody_calls_it_who_has_put_it_out() {
+        let metrics = Metrics::new();
+        let is = |up: &str| {
+            let line = format!("spotter_serving_host_up{{host=\"h\"}} {up}");
+            metrics.render(&Now::default()).lines().any(|found| found == line)
+        };
+        let connector = Arc::new(Connector::new(Duration::from_secs(1), None).expect("without TLS"));
+        let address = "http://127.0.0.1:1".parse().expect("an address");
+        let place = Place { address, socket: Some(([127, 0, 0, 1], 1).into()) };
+        let host = || {
+            let (disturbances, series) = (watch::Sender::default(), metrics.hosts.host("h"));
+            let connector = Arc::clone(&connector);
+            Arc::new(Host::new(place.clone(), connector, 1, disturbances, series, Background::default()))
+        };
+        let old = host();
+        assert!(is("1"));
+        old.refused(Blame::Unreachable);
+        assert!(is("0"));
+        let new = host();
+        new.refused(Blame::Unreachable);
+        new.worked();
+        assert!(is("0"), "the old one has it out");
+        drop(old);
+        assert!(is("1"), "and calls it no more");
+    }
 
     #[test]
     fn however_long_a_host_is_away_it_is_asked_within_the_longest_pause() {

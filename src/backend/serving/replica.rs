@@ -36,6 +36,10 @@ impl Replica for OneHost {
         self.host.standings().set(target, standing);
     }
 
+    fn is_untried(&self) -> bool {
+        self.host.is_on_trial()
+    }
+
     fn vacancies(&self, model: &str) -> Vec<VersionChoice> {
         self.host.standings().vacancies(model)
     }
