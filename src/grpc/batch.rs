@@ -33,7 +33,8 @@ pub(super) async fn detect(
     let results = photos.into_iter().zip(0..).map(|(photo, index)| {
         let (params, model) = (params.clone(), model.as_ref());
         let image = detector.service().photo(photo, &allowance, call);
-        async move { message::result(index, unless_panicked(detector.detect(image, model, params, call)).await) }
+        let looking = Box::pin(detector.detect(image, model, params, call));
+        async move { message::result(index, unless_panicked(looking).await) }
     });
     Ok(v1::DetectBatchResponse { results: futures::stream::iter(results).buffered(bounds.at_once).collect().await })
 }

@@ -163,20 +163,20 @@ mod tests {
     use super::super::proto::v1::{self, detect_request, stream_detect_request};
     use super::*;
 
-    fn options() -> Option<v1::DetectOptions> {
-        Some(v1::DetectOptions {
+    fn options() -> v1::DetectOptions {
+        v1::DetectOptions {
             min_score: Some(0.5),
             min_scores: [("person".to_owned(), 0.6)].into(),
             classes: vec!["cat".to_owned(), String::new()],
             max_detections: Some(1000),
             region: Some(v1::Box { x_min: 1, y_min: 2, x_max: 300, y_max: 400 }),
             ..Default::default()
-        })
+        }
     }
 
-    fn model() -> Option<v1::ModelChoice> {
+    fn model() -> v1::ModelChoice {
         let version_choice = Some(v1::model_choice::VersionChoice::Version(-1));
-        Some(v1::ModelChoice { name: "m".repeat(200), version_choice })
+        v1::ModelChoice { name: "m".repeat(200), version_choice }
     }
 
     /// That this message has these photos, however it is cut.
@@ -193,13 +193,13 @@ mod tests {
     #[test]
     fn all_but_the_content_of_photos_is_beside_them() {
         let image = Bytes::from(vec![0xff; 300]);
-        let one = |photo| v1::DetectRequest { photo, model: model(), options: options() };
+        let one = |photo| v1::DetectRequest { photo, model: Some(model()), options: Some(options()) };
         assert_beside(Photos::OF_DETECT, &one(Some(detect_request::Photo::Image(image.clone()))), 300);
         assert_beside(Photos::OF_DETECT, &one(Some(detect_request::Photo::ImageUrl("https://a.example".into()))), 0);
         assert_beside(Photos::OF_DETECT, &one(None), 0);
         let images = vec![image.clone(), Bytes::new(), image.slice(..1)];
         let image_urls = vec!["https://a.example".to_owned(); 3];
-        let batch = v1::DetectBatchRequest { images, image_urls, model: model(), options: options() };
+        let batch = v1::DetectBatchRequest { images, image_urls, model: Some(model()), options: Some(options()) };
         assert_beside(Photos::OF_BATCH, &batch, 301);
         let stream = |message| v1::StreamDetectRequest { message: Some(message) };
         for id in [0, 1, u64::MAX] {
@@ -208,7 +208,7 @@ mod tests {
         }
         let empty = v1::Frame { id: 7, image: Bytes::new() };
         assert_beside(Photos::OF_STREAM, &stream(stream_detect_request::Message::Frame(empty)), 0);
-        let settings = v1::StreamSettings { model: model(), options: options() };
+        let settings = v1::StreamSettings { model: Some(model()), options: Some(options()) };
         assert_beside(Photos::OF_STREAM, &stream(stream_detect_request::Message::Settings(settings)), 0);
     }
 
@@ -216,7 +216,7 @@ mod tests {
     fn what_follows_the_message_with_the_photo_is_no_photo() {
         let frame = v1::Frame { id: 1, image: Bytes::from_static(&[9; 40]) };
         let frame = v1::StreamDetectRequest { message: Some(stream_detect_request::Message::Frame(frame)) };
-        let settings = v1::StreamSettings { model: model(), options: options() };
+        let settings = v1::StreamSettings { model: Some(model()), options: Some(options()) };
         let settings = v1::StreamDetectRequest { message: Some(stream_detect_request::Message::Settings(settings)) };
         // Two of them one after the other are one message to a decoder, and so are a frame and another frame.
         let bytes = [frame.encode_to_vec(), settings.encode_to_vec(), frame.encode_to_vec()].concat();

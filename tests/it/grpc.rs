@@ -216,7 +216,9 @@ async fn a_panic_over_one_photo_of_several_is_that_photos_failure() {
     let batch = v1::DetectBatchRequest { images: vec![photo("chelsea.png"); 2], ..Default::default() };
     let results = client.detect_batch(batch).await.unwrap().into_inner().results;
     assert_eq!(results.len(), 2);
-    results.into_iter().for_each(|result| internal(Some(result)));
+    for result in results {
+        internal(Some(result));
+    }
 
     let (frames, receiver) = mpsc::channel(1);
     let mut answers = client.stream_detect(ReceiverStream::new(receiver)).await.unwrap().into_inner();

@@ -12,7 +12,7 @@ from pathlib import Path
 PREFIX = "soak-"
 GRPC = "gRPC"
 # What a request's one line says.
-LINES = {"answered", "not answered: the client has left"}
+LINES = {"answered", "answered until the client has left", "not answered: the client has left"}
 
 
 @dataclass
