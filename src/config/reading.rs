@@ -190,6 +190,53 @@ mod tests {
         assert!(kept.waits_for_a_start(&old).is_empty(), "it is told each time that it changes, and kept apart");
     }
 
+    /// Whoever adds a setting says here, or in `AT_START`, what becomes of it when its file is read again.
+    #[test]
+    fn every_setting_is_read_again_or_waits_for_a_start() {
+        // What `app::Assembly` makes a service of, and what is asked of the settings when they are read again.
+        const READ_AGAIN: &[&str] = &[
+            "--api-keys",
+            "--allow-anonymous",
+            "--key-rate",
+            "--key-burst",
+            "--address-rate",
+            "--address-burst",
+            "--trusted-proxies",
+            "--cors-origins",
+            "--image-url-schemes",
+            "--serving",
+            "--model",
+            "--model-file",
+            "--labels",
+            "--min-score",
+            "--max-side",
+            "--max-tiles",
+            "--max-image-bytes",
+            "--max-batch-photos",
+            "--max-batch-bytes",
+            "--max-image-pixels",
+            "--max-in-flight",
+            "--max-queue-ms",
+            "--max-pixels-in-flight",
+            "--upload-pause-ms",
+            "--max-upload-bytes-in-flight",
+            "--serving-channels",
+            "--serving-connect-timeout-ms",
+            "--serving-resolve-ms",
+            "--serving-silence-ms",
+            "--serving-retries",
+            "--serving-ca",
+            "--serving-client-cert",
+            "--serving-client-key",
+            "--serving-max-request-bytes",
+            "--serving-max-answer-bytes",
+        ];
+        let settings = reading(&[]);
+        let undecided = settings.rows.iter().map(|row| row.flag.as_str());
+        let undecided = undecided.filter(|flag| !AT_START.contains(flag) && !READ_AGAIN.contains(flag));
+        assert_eq!(undecided.collect::<Vec<_>>(), Vec::<&str>::new(), "in neither list");
+    }
+
     /// Every setting that is said to wait is one, and is kept.
     #[test]
     fn the_settings_that_wait_are_settings_that_are_kept() {

@@ -33,12 +33,12 @@ def test_every_request_of_good_and_bad_clients_is_accounted_for(spotter_binary: 
 
 def test_an_account_that_does_not_add_up_is_told(tmp_path: Path) -> None:
     ledger = Ledger()
-    fine, twice, other, unlogged, strange, lost, left, vanished, unseen = (ledger.ask("raw") for _ in range(9))
+    fine, twice, other, unlogged, strange, lost, left, vanished, gone, unseen = (ledger.ask("raw") for _ in range(10))
     for name in (fine, twice, other, unlogged):
         ledger.answer(name, "200", {"200"})
     ledger.answer(twice, "200", {"200"})
     ledger.answer(strange, "404 NOT_FOUND", {"200"})
-    for name in (left, vanished):
+    for name in (left, vanished, gone):
         ledger.leave(name)
     ledger.leave(unseen, is_seen=False)
     log = tmp_path / "log"
@@ -48,4 +48,4 @@ def test_an_account_that_does_not_add_up_is_told(tmp_path: Path) -> None:
 
     assert [wrong.split()[0] for wrong in ledger.wrong] == [twice, strange]
     assert [name.split()[0] for name in ledger.lost] == [lost]
-    assert {line.split()[0] for line in ledger.against_log(log)} == {twice, other, unlogged, vanished, "soak-99"}
+    assert {line.split()[0] for line in ledger.against_log(log)} == {twice, other, unlogged, vanished, gone, "soak-99"}
