@@ -438,7 +438,7 @@ mod tests {
                         (back.x_min, rect.x_min, there.x_min, x), (back.y_min, rect.y_min, there.y_min, y),
                         (back.x_max, rect.x_max, there.x_max, x), (back.y_max, rect.y_max, there.y_max, y),
                     ] {
-                        let bound = f64::max(0.5, (step(between) / factor + step(sent)) / 2.0 * 1.001);
+                        let bound = f64::max(0.5, f64::midpoint(step(between) / factor, step(sent)) * 1.001);
                         let off = (f64::from(found) - f64::from(sent)).abs();
                         prop_assert!(off <= bound, "{found} for {sent}, off by more than {bound}: {letterbox:?}");
                     }

@@ -110,7 +110,9 @@ impl Service {
         let mut room = self.arriving.begin();
         let take = |piece: usize| allowance.take(piece).and_then(|()| room.take(piece));
         let begin = Instant::now();
-        let fetching = fetcher.fetch(&url, self.pipeline.limits.max_bytes, call.deadline, take);
+        // On the heap: nearly every photo is sent, and need not carry the room for a fetch along.
+        let max_bytes = self.pipeline.limits.max_bytes;
+        let fetching = Box::pin(fetcher.fetch(&url, max_bytes, call.deadline, take));
         let fetched = traces::awaited(Stage::Fetch, fetching).await;
         // Also where it failed: time that was spent is time that was spent.
         let took = begin.elapsed();
