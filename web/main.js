@@ -6,7 +6,7 @@ import * as color from './color.js';
 import { element } from './element.js';
 import { FoundList } from './found.js';
 import * as key from './key.js';
-import { choose, language, number, percent, plural, t, translate } from './language.js';
+import { choose, language, number, percent, plural, t, translate, words } from './language.js';
 import { Models } from './models.js';
 import { Photo } from './photo.js';
 import { annotated, save } from './picture.js';
@@ -199,7 +199,7 @@ async function enterWebcam(deviceId) {
     announce(t('webcam.live'));
     await listCameras();
     render();
-    await webcam.run({ size: () => models.usefulSize, detect: ask, onAnswer: onFrame });
+    await webcam.run({ size: () => models.usefulSize, detect: ask, onAnswer: onFrame, onPause });
   } catch (error) {
     if (error.name === 'AbortError') return; // something else was chosen meanwhile
     leaveWebcam();
@@ -213,6 +213,11 @@ function onFrame(frame, seen, { rate, ms }) {
   const values = { rate: rate ? number(rate, 1) : '–', ms: number(ms) };
   $('rate').textContent = t('webcam.rate', values);
   render();
+}
+
+function onPause(refusal, seconds) {
+  const [why] = words(refusal.code) ?? [refusal.title ?? refusal.message];
+  $('rate').textContent = t('webcam.waiting', { why, seconds: number(seconds) });
 }
 
 /** Stops the camera and keeps its last frame, with the boxes that were found in it. */

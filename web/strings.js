@@ -30,6 +30,7 @@ export const STRINGS = {
   'webcam.camera': { en: 'Camera', ja: 'カメラ' },
   'webcam.live': { en: 'Live', ja: 'ライブ' },
   'webcam.rate': { en: '{rate} frames/s · {ms} ms each', ja: '毎秒 {rate} フレーム・1 フレーム {ms} ミリ秒' },
+  'webcam.waiting': { en: '{why} · again in {seconds} s', ja: '{why}・{seconds} 秒後に再開します' },
   'webcam.starting': { en: 'Starting the camera …', ja: 'カメラを起動しています…' },
   'webcam.frame': { en: 'Webcam', ja: 'ウェブカメラの映像' },
   'example': { en: 'Try an example', ja: 'サンプルで試す' },

@@ -6,8 +6,6 @@ import { Problem } from './problem.js';
 /** The rate is that of the last frames. */
 const REMEMBERED = 20;
 const FRAME_QUALITY = 0.8;
-/** Seconds to leave a busy server alone where it does not say. */
-const PAUSE = 1;
 
 export class Webcam {
   #video;
@@ -61,9 +59,10 @@ export class Webcam {
 
   /**
    * Until it is stopped: takes a frame that fits into `size()`, asks `detect(frame, signal)`, and hands over
-   * `onAnswer(frame, answer, {rate, ms})`. One request is under way at a time; frames in between are never sent.
+   * `onAnswer(frame, answer, {rate, ms})`. One request is under way at a time; frames in between are never sent. A server that
+   * says when to come back is left alone that long, which `onPause(problem, seconds)` is told.
    */
-  async run({ size, detect, onAnswer }) {
+  async run({ size, detect, onAnswer, onPause }) {
     const { signal } = this.#stop;
     const canvas = document.createElement('canvas');
     let answered = [];
@@ -80,8 +79,9 @@ export class Webcam {
         if (!signal.aborted) onAnswer(frame, answer, { rate, ms: end - begin });
       } catch (error) {
         if (signal.aborted) return;
-        if (error.code !== 'OVERLOADED') throw error;
-        await pause(error.retryAfter ?? PAUSE, signal);
+        if (!error.retryAfter) throw error;
+        onPause(error, error.retryAfter);
+        await pause(error.retryAfter, signal);
         answered = [];
       }
     }

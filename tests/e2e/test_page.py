@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,12 +17,13 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageChops, ImageStat
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, FilePayload, Page, Playwright, Request, Route, expect
 
-from conftest import LOGS, OUT, StartGateway
+from conftest import LOGS, OUT, StartGateway, StartPeer
 from support import photos
 from support.browser import Asked, chromium
 from support.gateway import Gateway
 from support.peer import Peer
 from support.photos import ASTRONAUT, COFFEE, PHOTOS, Found
+from support.versions import add_version
 from support.wait import until
 
 ANSWER_MS = 20_000
@@ -328,6 +330,24 @@ def test_another_model_and_version_are_asked(open_page: OpenPage, served: Gatewa
     photos.assert_same(tab.found(2), ASTRONAUT)
 
 
+def test_another_version_is_asked_where_there_are_two(
+    open_page: OpenPage, saved_models: Path, start_peer: StartPeer, spotter: StartGateway, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        add_version(saved_models / "image_tensor" / "1", tmp_path, number)
+    peer = start_peer({"detector": tmp_path}, "--all-versions")
+    gateway = spotter("--serving", f"http://{peer.address}", "--model", "detector", "--labels", "coco")
+    until(gateway.is_ready, "the model", within=60)
+    tab = open_page(gateway)
+    tab.pick(PHOTOS / "astronaut.png")
+    expect(tab.page.locator("#timing")).to_contain_text("detector 2", timeout=ANSWER_MS)
+    tab.page.get_by_label("Version").select_option("1")
+    expect(tab.page.locator("#timing")).to_contain_text("detector 1", timeout=ANSWER_MS)
+    assert tab.answer()["model"] == {"name": "detector", "version": "1"}
+    tab.page.get_by_label("Version").select_option("")
+    expect(tab.page.locator("#timing")).to_contain_text("detector 2", timeout=ANSWER_MS)
+
+
 def test_an_item_of_the_list_sets_its_box_off(open_page: OpenPage) -> None:
     tab = open_page()
     tab.pick(PHOTOS / "coffee.png")
@@ -515,17 +535,20 @@ def test_a_phone_offers_its_camera_and_nothing_is_cut_off(open_page: OpenPage, p
         tab = open_page(viewport=PHONE, has_touch=True, is_mobile=True, locale=locale)
         expect(tab.page.locator("#capture")).to_be_visible()
         assert tab.page.locator("#capture-file").get_attribute("capture") == "environment"
-        tab.pick(PHOTOS / "coffee.png")
+        with tab.page.expect_file_chooser() as camera:
+            tab.page.locator("#capture").tap()
+        camera.value.set_files(PHOTOS / "coffee.png")
         tab.found(3)
         assert tab.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("view", ["empty", "answered", "problem", "key", "phone"])
+@pytest.mark.parametrize("view", ["empty", "answered", "answered in Japanese", "problem", "key", "phone"])
 def test_axe_finds_nothing(open_page: OpenPage, view: str, scheme: str) -> None:
     phone = {"viewport": PHONE, "has_touch": True, "is_mobile": True} if view == "phone" else {}
-    tab = open_page(color_scheme=scheme, locale="ja-JP" if view == "phone" else "en-US", **phone)
-    if view in {"answered", "phone"}:
+    in_japanese = view in {"phone", "answered in Japanese"}
+    tab = open_page(color_scheme=scheme, locale="ja-JP" if in_japanese else "en-US", **phone)
+    if view in {"answered", "answered in Japanese", "phone"}:
         tab.pick(PHOTOS / "coffee.png")
         tab.found(3)
         tab.page.locator("summary").nth(1).click()
@@ -539,11 +562,23 @@ def test_axe_finds_nothing(open_page: OpenPage, view: str, scheme: str) -> None:
         tab.pick(PHOTOS / "coffee.png")
         expect(tab.page.get_by_label("API key", exact=True)).to_be_visible()
 
+    assert_accessible(tab)
+    OUT.mkdir(parents=True, exist_ok=True)
+    tab.page.screenshot(path=OUT / f"page-{view.replace(' ', '-')}-{scheme}.png", full_page=True)
+
+
+def assert_accessible(tab: Opened) -> None:
     results = Axe().run(tab.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})
     assert results.violations_count == 0, results.generate_report()
     assert len(results.response["passes"]) > 10
-    OUT.mkdir(parents=True, exist_ok=True)
-    tab.page.screenshot(path=OUT / f"page-{view}-{scheme}.png", full_page=True)
+
+
+def test_without_javascript_the_way_to_the_documentation_is_told_in_both_languages(embedded: Gateway) -> None:
+    """As sent: a browser that is only kept from running scripts does not show it."""
+    (told,) = re.findall(r"<noscript>(.*?)</noscript>", embedded.get("/").text, re.DOTALL)
+    english, japanese = re.findall(r"<p .*?</p>", told)
+    assert "needs JavaScript" in english and 'lang="ja"' in japanese and "必要です" in japanese
+    assert 'href="docs/"' in english and 'href="docs/"' in japanese
 
 
 @pytest.fixture(scope="module")
@@ -623,6 +658,47 @@ def test_the_webcam_is_looked_at_one_frame_at_a_time(
     assert "person" in {found.label for found in tab.found(tab_count(tab))}
     assert tab.page.evaluate("document.querySelector('video').srcObject") is None
     tab.asked.assert_only(tab.url)
+    assert not tab.complaints
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_while_the_webcam_runs(camera_browser: Browser, embedded: Gateway, scheme: str) -> None:
+    context = camera_browser.new_context(viewport=DESKTOP, locale="en-US", color_scheme=scheme)
+    tab = Opened(context.new_page(), embedded.url)
+    tab.page.get_by_role("button", name="Webcam").click()
+    expect(tab.page.locator("#rate")).to_contain_text("frames/s", timeout=ANSWER_MS)
+    assert_accessible(tab)
+    assert not tab.complaints
+    context.close()
+
+
+def test_the_webcam_waits_as_long_as_the_server_says_and_goes_on(camera_browser: Browser, embedded: Gateway) -> None:
+    context = camera_browser.new_context(viewport=DESKTOP, locale="en-US")
+    tab = Opened(context.new_page(), embedded.url)
+    refusals = [("RATE_LIMITED", 429), ("DRAINING", 503), ("MODEL_UNAVAILABLE", 503), ("OVERLOADED", 503)]
+
+    def refuse(route: Route) -> None:
+        if not refusals:
+            return route.continue_()
+        code, status = refusals.pop(0)
+        body = json.dumps({"code": code, "title": code, "status": status})
+        headers = {"Retry-After": "1", "Content-Type": "application/problem+json"}
+        return route.fulfill(status=status, headers=headers, body=body)
+
+    tab.page.route("**/v1/detect?*", refuse)
+    tab.page.get_by_role("button", name="Webcam").click()
+    for words in ("Too many photos", "about to stop", "not there at the moment", "is busy"):
+        expect(tab.page.locator("#rate")).to_contain_text(words, ignore_case=True, timeout=ANSWER_MS)
+        expect(tab.page.locator("#rate")).to_contain_text("again in 1 s")
+    expect(tab.page.locator("#rate")).to_contain_text("frames/s", timeout=ANSWER_MS)
+    expect(tab.page.get_by_role("alert").filter(visible=True)).to_have_count(0)
+
+    # Who does not say when to come back is not asked again.
+    tab.page.unroute("**/v1/detect?*")
+    tab.page.route("**/v1/detect?*", lambda route: route.fulfill(status=500, body=json.dumps({"code": "INTERNAL"})))
+    expect(tab.page.get_by_role("alert").filter(visible=True)).to_contain_text("Something broke in the server", timeout=ANSWER_MS)
+    expect(tab.page.get_by_role("button", name="Webcam", exact=True)).to_be_visible()
     assert not tab.complaints
     context.close()
 
