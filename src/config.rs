@@ -157,7 +157,8 @@ pub struct Settings {
     #[arg(long, env = "SPOTTER_MIN_SCORE", default_value = "0.3", value_name = "SCORE", value_parser = score, help_heading = "Model")]
     pub min_score: f32,
 
-    /// Longest side in pixels that is sent to a model without a size of its own
+    /// Longest side in pixels that is sent to a model without a size of its own; a file that the model decodes itself
+    /// goes as it is where it is an upright JPEG or an opaque PNG
     #[arg(
         long,
         env = "SPOTTER_MAX_SIDE",

@@ -84,7 +84,8 @@ pub struct Profile {
     pub mapping: Mapping,
     /// What holds where a request says nothing.
     pub defaults: Defaults,
-    /// The longest side in pixels that it is sent where its size is open.
+    /// The longest side in pixels that it is sent where its size is open. Files that it decodes itself go as they are, where they
+    /// are upright JPEG or opaque PNG.
     pub max_side: u32,
 }
 

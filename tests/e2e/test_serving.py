@@ -6,7 +6,9 @@ and the served one happened between the gateway and the model.
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import threading
 import time
 import uuid
@@ -14,17 +16,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import requests
+from PIL import Image
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from conftest import LOGS, VARIANTS, StartGateway, StartPeer
+from conftest import LOGS, ROOT, VARIANTS, StartGateway, StartPeer
 from support import photos
+from support.client import request_for
 from support.gateway import Gateway
 from support.peer import Peer
 from support.versions import add_version
 from support.wait import until
 
 OUTPUTS = {"detection_boxes", "detection_scores", "detection_classes", "num_detections"}
+# Of a version of one digit in a ModelSpec: two fields, one in the other.
+VERSION_BYTES = 4
 BYTES_PER_VALUE = {"uint8": 1, "float32": 4}
 
 
@@ -74,6 +82,41 @@ def test_every_signature_gives_the_objects_of_the_embedded_detector(
     photos.assert_same(photos.answer_of(body), photos.answer_of(reference))
     assert body["image"] == reference["image"]
     assert (body["model"]["name"], str(body["model"]["version"])) == (variant, "1")
+
+
+def in_export_md(variant: str) -> list[str]:
+    """The row's cells on the two photos and the answer."""
+    text = (ROOT / "docs/EXPORT.md").read_text()
+    (row,) = re.findall(rf"^\| `{variant}` \|.*$", text, re.MULTILINE)
+    return [cell.strip() for cell in row.strip("|").split("|")[2:]]
+
+
+def test_the_sizes_on_the_wire_are_those_of_the_documentation(served: Gateway, peer: Peer, variant: str) -> None:
+    if variant == "tf1":
+        return  # is sent what `image_tensor` is
+    found = []
+    for size in ((4000, 3000), (451, 300)):
+        file = io.BytesIO()
+        Image.open(photos.PHOTOS / "chelsea.png").convert("RGB").resize(size).save(file, "JPEG")
+        request_id = f"e2e-{uuid.uuid4()}"
+        response = served.post(file.getvalue(), headers={"x-request-id": request_id})
+        assert response.status_code == 200, response.text
+        call = the_call(peer, request_id)
+        sent = call["bytes"] - (VERSION_BYTES if "version" in call["model_spec"] else 0)
+        if variant == "encoded_image_string_tensor":
+            found.append(f"the file + {sent - len(file.getvalue()):,} B")
+        else:
+            found.append(f"{sent:,} B")
+    assert [*found, f"{call['answer_bytes']:,} B"] == in_export_md(variant)
+
+
+def test_without_a_filter_the_answer_is_the_megabytes_of_the_documentation(peer: Peer) -> None:
+    """What whoever does not ask for certain outputs gets, as the article did."""
+    with grpc.insecure_channel(peer.address, options=[("grpc.max_receive_message_length", -1)]) as channel:
+        answer = PredictionServiceStub(channel).Predict(request_for("image_tensor", outputs=()), timeout=60)
+    size = f"{answer.ByteSize() / 1e6:.1f} MB"
+    assert f"all outputs: {size}" in (ROOT / "docs/EXPORT.md").read_text()
+    assert f"instead of {size} from the tests' model" in (ROOT / "docs/ARTICLE.md").read_text()
 
 
 def test_a_photo_travels_compactly_and_asks_for_what_is_needed(served: Gateway, peer: Peer, variant: str) -> None:
