@@ -341,6 +341,32 @@ async fn a_single_host_in_trouble_is_a_problem_that_says_which() {
     }
 }
 
+/// As a model server does that is told to stop: GOAWAY on every connection, and what is in flight is answered.
+#[tokio::test]
+async fn a_model_server_that_takes_its_leave_finishes_what_it_has_and_its_successor_is_used() {
+    let mut leaving = ScriptedServing::start(Script::answering(response_with_score(SCORES[0]))).await;
+    let spotter = Spotter::start(&["--serving", &leaving.url()]).await;
+    assert_eq!(ask(&spotter).await, (200, SCORES[0].to_string()));
+    leaving.change(|script| script.hang = true);
+    let succession = async {
+        leaving.until(|received| received.predicts.len() == 2).await;
+        let address: SocketAddr = leaving.url().strip_prefix("http://").unwrap().parse().unwrap();
+        leaving.stop();
+        let listener = loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        let successor = ScriptedServing::on(listener, Script::answering(response_with_score(SCORES[1])));
+        assert_eq!(ask(&spotter).await, (200, SCORES[1].to_string()));
+        leaving.release();
+        successor
+    };
+    let (seen, _successor) = tokio::join!(ask(&spotter), succession);
+    assert_eq!(seen, (200, SCORES[0].to_string()), "it was in flight");
+}
+
 #[tokio::test]
 async fn a_connection_that_broke_since_the_last_call_is_noticed_by_no_client() {
     let hosts = Hosts::start(1).await;
