@@ -28,9 +28,12 @@ const LIMITS: Limits = Limits { max_bytes: 64 << 20, max_pixels: 100_000_000 };
 /// A step, ready to be repeated.
 pub(crate) type Step = Box<dyn FnMut()>;
 
+/// Makes a step ready.
+pub(crate) type Make = fn() -> Step;
+
 /// Every step under its name, in the order of a photo's way; each is made ready by itself, because under callgrind an
 /// inference takes a minute.
-pub(crate) const STEPS: [(&str, fn() -> Step); 6] = [
+pub(crate) const STEPS: [(&str, Make); 6] = [
     ("inspect", inspect),
     ("decode/whole", decode_whole),
     ("decode/for_416", decode_for_416),

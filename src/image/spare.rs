@@ -67,21 +67,20 @@ mod tests {
     #[test]
     fn what_was_kept_is_used_again_by_those_whom_it_fits() {
         let shelf = Shelf::new(2);
-        let kept = vec![7; 3 * MEGABYTE];
-        let address = kept.as_ptr();
-        shelf.keep(kept);
-        assert_ne!(shelf.take(MEGABYTE).as_ptr(), address, "much too large");
-        assert_ne!(shelf.take(3 * MEGABYTE + 1).as_ptr(), address, "too small");
+        shelf.keep(vec![7; 3 * MEGABYTE]);
+        assert_eq!(shelf.take(MEGABYTE).capacity(), MEGABYTE, "much too large");
+        assert_eq!(shelf.take(4 * MEGABYTE).capacity(), 4 * MEGABYTE, "too small");
         let taken = shelf.take(2 * MEGABYTE);
-        assert_eq!((taken.as_ptr(), taken.len()), (address, 2 * MEGABYTE));
-        assert_ne!(shelf.take(2 * MEGABYTE).as_ptr(), address, "no room is had twice");
+        assert_eq!((taken.len(), taken.capacity()), (2 * MEGABYTE, 3 * MEGABYTE));
+        assert_eq!(shelf.take(2 * MEGABYTE).capacity(), 2 * MEGABYTE, "no room is had twice");
     }
 
     #[test]
     fn no_more_is_kept_than_there_are_places() {
         let shelf = Shelf::new(2);
-        [2, 3, 4].into_iter().for_each(|megabytes| shelf.keep(vec![0; megabytes * MEGABYTE]));
-        [1, 17 * MEGABYTE].into_iter().for_each(|bytes| shelf.keep(vec![0; bytes]));
+        for bytes in [2 * MEGABYTE, 3 * MEGABYTE, 4 * MEGABYTE, 1, 17 * MEGABYTE] {
+            shelf.keep(vec![0; bytes]);
+        }
         let kept: Vec<usize> = shelf.spares.lock().unwrap().iter().map(Vec::capacity).collect();
         assert_eq!(kept, [3 * MEGABYTE, 4 * MEGABYTE]);
     }
