@@ -247,7 +247,7 @@ def test_a_model_server_that_takes_too_long_is_given_up_for_another(
     # Long enough for a busy machine, and short of the minute that the slow one takes.
     route["retries"]["perTryTimeout"] = "4s"
     with Envoy(bootstrap(mesh, "detector", [two_model_servers[0], slow.address]), LOGS) as envoy:
-        gateway = behind(envoy, spotter)
+        gateway = behind(mesh, envoy, spotter)
         assert ask_for_all(gateway) == [200] * PHOTOS
         stats = envoy.stats("detector")
         assert stats["upstream_rq_per_try_timeout"] > 0
