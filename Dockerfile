@@ -37,9 +37,6 @@ COPY --from=build /spotter /usr/local/bin/spotter
 # Numeric, so that Kubernetes can see that it is not root.
 USER 65532:65532
 ENV SPOTTER_LISTEN=0.0.0.0:8080
-# Two arenas, and freed memory kept up to 64 MB: less memory at its peak, and no pages faulted in anew for each photo
-# (docs/adr/0018-allocator.md). `make bench` measures the C decoder with it.
-ENV GLIBC_TUNABLES=glibc.malloc.arena_max=2:glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=67108864
 EXPOSE 8080
 # The program asks itself: there is nothing else in here that could.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 CMD ["/usr/local/bin/spotter", "health"]

@@ -1,6 +1,6 @@
 """What the memory allocator does to spotter: `allocators.py`, after `make bench` has built what it runs.
 
-glibc's, as it is and as the container image has it, against others preloaded (Debian: libjemalloc2, libmimalloc2.0), those as
+glibc's, as it is and as spotter tells it to be, against others preloaded (Debian: libjemalloc2, libmimalloc2.0), those as
 they are and told to keep what is freed: the processor time of small and of large photos in turns, then memory at most and
 after a burst of 64 clients with 12 MP photos.
 """
@@ -9,7 +9,7 @@ import contextlib
 import time
 from pathlib import Path
 
-from bench import C, IMAGE, Bench, ROOT, service_peak
+from bench import C, ROOT, TUNABLES, Bench, service_peak
 
 LIBRARIES = Path("/usr/lib/x86_64-linux-gnu")
 PLAIN = {"GLIBC_TUNABLES": ""}
@@ -18,7 +18,7 @@ MIMALLOC = PLAIN | {"LD_PRELOAD": str(LIBRARIES / "libmimalloc.so.2")}
 WAYS = {
     "glibc": PLAIN,
     "glibc, MALLOC_ARENA_MAX=2": PLAIN | {"MALLOC_ARENA_MAX": "2"},
-    "glibc, as in the image": IMAGE,
+    "glibc, as spotter has it": {"GLIBC_TUNABLES": TUNABLES},
     "jemalloc": JEMALLOC,
     "jemalloc, oversize_threshold:0,narenas:2": JEMALLOC | {"MALLOC_CONF": "oversize_threshold:0,narenas:2"},
     "mimalloc": MIMALLOC,

@@ -41,8 +41,8 @@ PYTHON, RUST, C = "Python design", "spotter, all Rust", "spotter, C decoder"
 # Of the same parts as spotter, without a single check.
 MINIMAL_RUST, MINIMAL_C = "minimal gateway, all Rust", "minimal gateway, C decoder"
 
-# The C decoder is what the container image has, so it runs with what the image tells glibc.
-IMAGE = dict(re.findall(r"^ENV (GLIBC_TUNABLES)=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+# What spotter tells glibc's allocator, for those of the same parts.
+TUNABLES = re.search(r'"(glibc\.malloc\.[^"]*)"', (ROOT / "src" / "cli" / "allocator.rs").read_text())[1]
 
 
 def say(text: str) -> None:
@@ -133,14 +133,12 @@ class Bench:
 
     def spotter(self, kind: str, *arguments, **environment: str) -> Process:
         binary = self.binaries / ("spotter-c" if kind == C else "spotter")
-        environment = (IMAGE if kind == C else {}) | environment
         command = [binary, "serve", "--listen", "127.0.0.1:0", "--log", "warn", *PATIENT, *arguments]
         return Process(command, **environment).until_it_names_its_url()
 
     def minimal(self, kind: str, model_server: str) -> Process:
         binary = self.binaries / ("minimal_gateway-c" if kind == MINIMAL_C else "minimal_gateway")
-        environment = IMAGE if kind == MINIMAL_C else {}
-        return Process([binary, model_server], **environment).until_it_names_its_url()
+        return Process([binary, model_server], GLIBC_TUNABLES=TUNABLES).until_it_names_its_url()
 
     def python(self, service: str, **environment: str) -> Process:
         # The model server's address has no scheme for grpcio.

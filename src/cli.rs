@@ -14,6 +14,7 @@ use crate::config::{self, CommandLine, LogFormat, Reading, Refused, Settings, So
 use crate::fault::chain;
 use crate::telemetry::traces::Traces;
 
+mod allocator;
 mod config_command;
 mod detect;
 mod doctor;
@@ -149,6 +150,7 @@ pub fn run() -> ExitCode {
     }
     let outcome = match command {
         Command::Serve(settings) => {
+            allocator::keep_what_is_freed();
             let given = matches.subcommand_matches("serve").expect("it was parsed");
             let reading = Reading::new(settings.clone(), given, file.as_ref());
             with_runtime(&settings, || serve::run(command_line, reading))

@@ -301,7 +301,8 @@ pub fn serve(arguments: &[&str]) -> (Serving, Vec<String>) {
     running(spotter().args(arguments))
 }
 
-fn running(command: &mut Command) -> (Serving, Vec<String>) {
+/// What the command starts, once it has said where it listens.
+pub fn running(command: &mut Command) -> (Serving, Vec<String>) {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut serving = Serving(child);
     let lines = BufReader::new(serving.0.stdout.take().unwrap()).lines();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use spotter::app::{self, Listening, StartError};
 
-use crate::cli::{Serving, serve};
+use crate::cli::{Serving, running, serve, spotter};
 use crate::support::service::{settings, until_ready};
 
 fn client() -> reqwest::Client {
@@ -127,4 +127,23 @@ async fn a_task_that_breaks_ends_the_service() {
     background.spawn("broken", async { panic!("for the test") });
     let ended = listening.serve(std::future::pending(), settings.shutdown()).await;
     assert!(matches!(ended, Err(StartError::Crashed("broken"))), "{ended:?}");
+}
+
+/// glibc reads its environment before `main`, so that the process is its own successor, once.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn the_allocator_is_told_to_keep_what_is_freed_unless_the_operator_has_told_it_something() {
+    let told = |serving: &Serving| {
+        let environment = std::fs::read(format!("/proc/{}/environ", serving.0.id())).unwrap();
+        let mut variables = environment.split(|byte| *byte == 0);
+        variables.find_map(|variable| variable.strip_prefix(b"GLIBC_TUNABLES=")).map(<[u8]>::to_vec)
+    };
+    let flags = ["--listen", "127.0.0.1:0"];
+    let (serving, banner) = running(spotter().args(flags).env_remove("GLIBC_TUNABLES"));
+    // glibc cuts the variable up as it reads it, where it stands.
+    assert!(told(&serving).is_some_and(|told| told.starts_with(b"glibc.malloc.arena_max=2")), "{banner:?}");
+    let (serving, _) = running(spotter().args(flags).env("GLIBC_TUNABLES", ""));
+    assert_eq!(told(&serving), Some(Vec::new()));
+    let (serving, _) = running(spotter().args(flags).env_remove("GLIBC_TUNABLES").env("MALLOC_ARENA_MAX", "4"));
+    assert_eq!(told(&serving), None);
 }
