@@ -174,6 +174,17 @@ pub struct Resolved {
     pub adapter: Adapter,
 }
 
+/// Work in a task of its own, for all who wait for it, which goes on when they have left.
+fn going_on<T: Clone + Send + Sync + 'static>(
+    work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+) -> Shared<BoxFuture<'static, Result<T, Fault>>> {
+    let done = tokio::spawn(work).map(|done| done.unwrap_or_else(|panic| Err(Fault::internal(panic))));
+    let shared = done.boxed().shared();
+    // A shared future learns that it is over from whoever polls it: without this one, never where all have left.
+    tokio::spawn(shared.clone());
+    shared
+}
+
 impl Model {
     /// A model at a backend.
     pub fn new(profile: Profile, backend: Arc<dyn Backend>, workers: Workers) -> Self {
@@ -220,13 +231,14 @@ impl Model {
     }
 
     /// The version meant, from memory where possible. However many ask for one that is not remembered, the backend is asked
-    /// once, and goes on being asked when they have left: the next would only have to ask again.
+    /// once, and goes on being asked when they have left: the next would only have to ask again. Past 64 different ones at once
+    /// each further request asks for itself.
     ///
     /// # Errors
     /// The backend's, and `MODEL_CONTRACT` where no adapter fits the signature. That a version is unknown may have been said a
     /// second ago.
     pub async fn resolve(&self, choice: &VersionChoice, call: &Call) -> Result<Arc<Resolved>, Fault> {
-        let look_up = {
+        let shared = {
             let mut known = self.known();
             if let Some(resolved) = known.choices.get(choice) {
                 return Ok(Arc::clone(resolved));
@@ -236,41 +248,53 @@ impl Model {
                 return Err(fault.clone());
             }
             // One that has its answer has not been taken out by a task that broke.
-            let under_way = known.asked.get(choice).filter(|asked| asked.peek().is_none()).cloned();
-            under_way.unwrap_or_else(|| {
-                let look_up = self.asking(choice, call);
-                known.asked.insert(choice.clone(), look_up.clone());
-                look_up
+            known.asked.retain(|_, asked| asked.peek().is_none());
+            let under_way = known.asked.get(choice).cloned();
+            under_way.or_else(|| {
+                (known.asked.len() < MAX_KNOWN).then(|| {
+                    let shared = self.asking(choice, call);
+                    known.asked.insert(choice.clone(), shared.clone());
+                    shared
+                })
             })
         };
-        call.deadline.bound(look_up).await.map_err(|_| {
+        let found = match shared {
+            Some(shared) => call.deadline.bound(shared).await,
+            // What goes on without its request is bounded; this ends with it.
+            None => call.deadline.bound(self.ask(choice, call)).await,
+        };
+        found.map_err(|_| {
             let detail = format!("Model '{}' did not say in the request's time what its {choice} is.", self.name());
             Fault::new(Code::ModelDeadline, detail)
         })?
     }
 
-    /// Asks the backend in a task of its own, which ends as unremembered as it began where it cannot be answered.
+    /// Asks the backend on behalf of all who name the choice; it ends as unremembered as it began where it cannot be answered.
     fn asking(&self, choice: &VersionChoice, call: &Call) -> LookUp {
         let (model, choice) = (self.clone(), choice.clone());
         let patience = call.deadline.left().max(LOOK_UP_PATIENCE);
         let call = Call { deadline: Deadline::after(patience), ..call.clone() };
         let asking = async move {
-            let found = model.look_up(&choice, &call).await;
-            let mut known = model.known();
-            known.asked.remove(&choice);
-            if let Err(fault) = &found
-                && fault.code() == Code::UnknownVersion
-            {
-                if known.unknown.len() >= MAX_KNOWN {
-                    known.unknown.clear();
-                }
-                known.unknown.insert(choice, (Instant::now(), fault.clone()));
-            }
-            drop(known);
+            let found = model.ask(&choice, &call).await;
+            model.known().asked.remove(&choice);
             found
         };
-        let task = tokio::spawn(asking.in_current_span());
-        task.map(|done| done.unwrap_or_else(|panic| Err(Fault::internal(panic)))).boxed().shared()
+        going_on(asking.in_current_span())
+    }
+
+    /// [`Model::look_up`], remembering also that a version is unknown.
+    async fn ask(&self, choice: &VersionChoice, call: &Call) -> Result<Arc<Resolved>, Fault> {
+        let found = self.look_up(choice, call).await;
+        if let Err(fault) = &found
+            && fault.code() == Code::UnknownVersion
+        {
+            let mut known = self.known();
+            if known.unknown.len() >= MAX_KNOWN {
+                known.unknown.clear();
+            }
+            known.unknown.insert(choice.clone(), (Instant::now(), fault.clone()));
+        }
+        found
     }
 
     /// The version meant, as the backend has it now.
@@ -396,11 +420,10 @@ impl Model {
         look.await
     }
 
-    /// In a task of its own: it goes on for the others when who has asked first has left.
+    /// It goes on for the others when who has asked first has left.
     fn look(self: &Arc<Self>, patience: Duration) -> Look {
         let (model, call) = (Arc::clone(self), Call::new(Deadline::after(LOOK_TIME), RequestId::generate()));
-        let task = tokio::spawn(async move { model.ready(&call, patience).await });
-        task.map(|done| done.unwrap_or_else(|panic| Err(Fault::internal(panic)))).boxed().shared()
+        going_on(async move { model.ready(&call, patience).await })
     }
 
     /// Whether the model answers: the version that is meant is AVAILABLE, an adapter understands it, and it has answered a
@@ -454,8 +477,7 @@ impl Model {
         }
         let (model, version) = (Arc::clone(self), Arc::clone(resolved));
         let call = Call::new(Deadline::after(patience), call.request_id.clone());
-        let task = tokio::spawn(async move { model.prove(version, &call).await });
-        let proof = task.map(|done| done.unwrap_or_else(|panic| Err(Fault::internal(panic)))).boxed().shared();
+        let proof = going_on(async move { model.prove(version, &call).await });
         known.proving = Some((resolved.version, proof.clone()));
         proof
     }
@@ -522,5 +544,84 @@ impl Model {
     fn known(&self) -> MutexGuard<'_, Known> {
         // What is known is whole after every statement, so a panic elsewhere leaves it usable.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+
+    /// A model server whose versions never become ready, and which answers nothing about any of them.
+    #[derive(Default)]
+    struct Loading {
+        /// As often as it was asked for its versions; the number of the one that it has then.
+        looks: AtomicI64,
+        /// Questions about a version that somebody waits for.
+        asked: Arc<()>,
+    }
+
+    #[async_trait]
+    impl Backend for Loading {
+        fn kind(&self) -> &'static str {
+            "loading"
+        }
+
+        fn describe(&self) -> String {
+            "for ever".to_owned()
+        }
+
+        async fn versions(&self, _: &str, _: &Call) -> Result<Vec<VersionStatus>, Fault> {
+            let version = 1 + self.looks.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Ok(vec![VersionStatus { version, state: State::Loading, error: None }])
+        }
+
+        async fn signature(&self, _: &Target, _: Option<&str>, _: &Call) -> Result<(i64, Signature), Fault> {
+            let _asked = Arc::clone(&self.asked);
+            pending().await
+        }
+
+        async fn predict(&self, _: Predict, _: &Call) -> Result<Prediction, Fault> {
+            pending().await
+        }
+    }
+
+    fn model_at(backend: &Arc<Loading>) -> Arc<Model> {
+        let backend = Arc::clone(backend);
+        Arc::new(Model::new(Profile::named("model"), backend, Workers::new(1)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_seen_for_a_probe_that_has_left_is_not_told_later() {
+        let model = model_at(&Arc::default());
+        let patience = Duration::from_secs(30);
+        let leaves = tokio::time::timeout(Duration::from_millis(1), model.readiness(patience));
+        leaves.await.expect_err("the look takes longer");
+        let fault = model.readiness(patience).await.expect_err("it is loading");
+        assert!(fault.detail().contains("1: LOADING"), "the same look: {fault}");
+        tokio::time::sleep(LOOK_HOLDS).await;
+        let leaves = tokio::time::timeout(Duration::from_millis(1), model.readiness(patience));
+        leaves.await.expect_err("another look");
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let fault = model.readiness(patience).await.expect_err("it is loading");
+        assert!(fault.detail().contains("3: LOADING"), "it is an hour old: {fault}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn look_ups_that_outlive_their_requests_are_bounded() {
+        let backend = Arc::new(Loading::default());
+        let model = model_at(&backend);
+        for number in 0..2 * MAX_KNOWN {
+            let label = VersionChoice::Label(format!("made-up-{number}"));
+            let call = Call::new(Deadline::after(Duration::from_millis(1)), RequestId::generate());
+            let fault = model.resolve(&label, &call).await.expect_err("nobody answers");
+            assert_eq!(fault.code(), Code::ModelDeadline);
+        }
+        assert_eq!(Arc::strong_count(&backend.asked) - 1, MAX_KNOWN);
     }
 }
