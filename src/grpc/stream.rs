@@ -8,12 +8,12 @@
 //! looked at is answered, and the caller is to open another stream, which leads elsewhere.
 
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use prost::Message;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use tracing::Instrument;
 
@@ -79,12 +79,24 @@ pub(super) fn detect(detector: Detector, frames: Frames, opened: Opened) -> Answ
         }
     };
     tokio::spawn(looking.in_current_span());
-    // The room of an answer is kept until the next one is asked for: only then the caller has taken it.
-    let mut kept = None;
-    Box::pin(ReceiverStream::new(receiver).map(move |Told { answer, held }| {
-        drop(std::mem::replace(&mut kept, held));
-        answer
-    }))
+    Box::pin(Outgoing { answers: receiver, kept: None })
+}
+
+/// What goes to the caller. The room of an answer is kept until the next one is asked for: only then the caller has taken it.
+struct Outgoing {
+    answers: mpsc::Receiver<Told>,
+    kept: Option<Held>,
+}
+
+impl Stream for Outgoing {
+    type Item = Result<v1::StreamDetectResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.kept = None;
+        let Some(Told { answer, held }) = ready!(self.answers.poll_recv(cx)) else { return Poll::Ready(None) };
+        self.kept = held;
+        Poll::Ready(Some(answer))
+    }
 }
 
 /// The messages of a stream, each frame with the room that it takes.
@@ -240,7 +252,10 @@ async fn answer(
 
 #[cfg(test)]
 mod tests {
+    use futures::{FutureExt, StreamExt};
+
     use super::*;
+    use crate::answering::Answering;
 
     fn frame(id: u64) -> v1::StreamDetectRequest {
         let frame = v1::Frame { id, image: bytes::Bytes::new() };
@@ -254,5 +269,19 @@ mod tests {
             assert!(newest.arrived(Ok(Some(frame(id)))).is_none(), "the stream goes on");
         }
         assert_eq!((newest.frame.expect("three came").id, newest.passed_over), (3, 2));
+    }
+
+    #[tokio::test]
+    async fn an_answer_gives_its_room_back_when_the_next_is_asked_for() {
+        let answering = Answering::new(100_000);
+        let (sender, receiver) = mpsc::channel(1);
+        let mut outgoing = Outgoing { answers: receiver, kept: None };
+        let held = answering.take(80_000).expect("room");
+        let told = Told { answer: Ok(v1::StreamDetectResponse::default()), held };
+        assert!(sender.send(told).await.is_ok());
+        outgoing.next().await.expect("there is one").expect("an answer");
+        answering.take(80_000).expect_err("it is on its way");
+        assert!(outgoing.next().now_or_never().is_none(), "there is no other yet");
+        answering.take(80_000).expect("the caller has taken it");
     }
 }
