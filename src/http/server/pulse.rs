@@ -142,6 +142,10 @@ impl Pulse {
         if state.requests == 0 {
             state.since = Instant::now();
         }
+        // A head that came meanwhile could not be seen to be complete.
+        if let Some(head) = &mut state.head {
+            *head = Instant::now();
+        }
     }
 
     /// It ends with an answer that is given before its request's body is read.
@@ -168,10 +172,11 @@ impl Pulse {
         let state = self.state();
         let longest = state.since + bounds.longest_exchange();
         Some(match (state.head, state.stage) {
+            _ if state.requests > 0 && state.is_multiplexed => return None,
+            _ if state.requests > 0 => (longest, Overdue::Answer),
+            // Also where the next head has begun: what would be said of it would stand in the midst of this answer.
+            _ if state.is_busy() => (longest.min(state.written + bounds.keep_alive), Overdue::Answer),
             (Some(since), _) => (since + bounds.head_time, Overdue::Head),
-            (None, _) if state.requests > 0 && state.is_multiplexed => return None,
-            (None, _) if state.requests > 0 => (longest, Overdue::Answer),
-            (None, _) if state.is_busy() => (longest.min(state.written + bounds.keep_alive), Overdue::Answer),
             (None, Stage::New) => (state.since + bounds.head_time, Overdue::Idle),
             (None, Stage::Kept) => (state.since + bounds.keep_alive, Overdue::Idle),
             (None, Stage::Leaving) => (longest.min(state.since.max(state.written) + FAREWELL), Overdue::Idle),
@@ -297,6 +302,24 @@ mod tests {
         pass(60).await;
         pulse.wrote();
         assert_eq!(due(), (30, Overdue::Answer), "and may not take for ever");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_begins_before_the_answer_is_written_has_its_time_from_then_on() {
+        let pulse = Arc::new(Pulse::new());
+        let due = || {
+            let (at, why) = pulse.due(&BOUNDS).expect("HTTP/1 is always bounded");
+            (at.duration_since(Instant::now()).as_secs(), why)
+        };
+        drop(pulse.begin());
+        pulse.heard();
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert_eq!(due(), (55, Overdue::Answer), "of which nobody may be told anything else in between");
+        pulse.flushed();
+        assert_eq!(due(), (10, Overdue::Head));
+        tokio::time::advance(Duration::from_secs(4)).await;
+        pulse.flushed();
+        assert_eq!(due(), (6, Overdue::Head), "nothing was written");
     }
 
     #[tokio::test(start_paused = true)]
