@@ -61,7 +61,8 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
     response.headers_mut().insert(REQUEST_ID, id);
     let told = record.told();
     response.headers_mut().insert(SERVER_TIMING, server_timing::header(&told, account.elapsed()));
-    if dialect == Dialect::Grpc && fault.is_none() && !grpc::has_status(response.headers()) {
+    // The answer's own kind: an ordinary one to a request that bears gRPC's has no status that could come last.
+    if Dialect::of(response.headers()) == Dialect::Grpc && fault.is_none() && !grpc::has_status(response.headers()) {
         return account.close_with_status(response, failed);
     }
     account.close(&response, fault.as_deref(), &told);

@@ -69,6 +69,9 @@ async fn each_request_has_one_line_with_what_it_met() {
     let brew = reqwest::Method::from_bytes("BREW-".repeat(1000).as_bytes()).unwrap();
     let asked = client.request(brew, format!("{url}/v1/models")).bearer_auth(KEY).header("x-request-id", "brew").send();
     assert_eq!(asked.await.unwrap().status(), 405);
+    // An ordinary answer, whatever kind of body the request says it has.
+    let alive = client.get(format!("{url}/livez")).header("content-type", "application/grpc");
+    assert_eq!(alive.header("x-request-id", "not-grpc").send().await.unwrap().status(), 200);
     // Refused by a layer around the services.
     let mut late = ask("grpc-late", chelsea.clone());
     late.metadata_mut().insert("x-request-timeout", "soon".parse().unwrap());
@@ -116,6 +119,8 @@ async fn each_request_has_one_line_with_what_it_met() {
     assert!(stream["infer_ms"].is_number() && stream["detail"].is_string(), "{stream}");
     let brew = line("brew");
     assert_eq!((&brew["method"], &brew["status"]), (&json!("_OTHER"), &json!(405)), "{brew}");
+    let alive = line("not-grpc");
+    assert_eq!((&alive["level"], &alive["status"]), (&json!("DEBUG"), &json!(200)), "{alive}");
     assert_eq!(line("grpc-late")["code"], "INVALID_REQUEST");
     let batch = line("grpc-batch");
     assert_eq!((&batch["status"], &batch["photos"]), (&json!(200), &json!(2)), "{batch}");
