@@ -20,7 +20,7 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Answering {
     room: Arc<Semaphore>,
-    bytes: u32,
+    bytes: usize,
 }
 
 /// What one answer takes of it, given back with the last clone of this.
@@ -30,8 +30,8 @@ pub struct Held(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemapho
 impl Answering {
     /// Room for that many bytes.
     pub fn new(bytes: u64) -> Self {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(Semaphore::MAX_PERMITS.try_into().unwrap_or(u32::MAX));
-        Self { room: Arc::new(Semaphore::new(bytes as usize)), bytes }
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { room: Arc::new(Semaphore::new(bytes)), bytes }
     }
 
     /// With another bound; the room is the same where it is as large.
@@ -39,6 +39,12 @@ impl Answering {
     pub fn renewed(&self, bytes: u64) -> Self {
         let new = Self::new(bytes);
         if new.bytes == self.bytes { self.clone() } else { new }
+    }
+
+    /// Bytes of large answers that are not read yet, and as many as there may be.
+    pub fn bytes(&self) -> (u64, u64) {
+        let taken = self.bytes.saturating_sub(self.room.available_permits());
+        (taken as u64, self.bytes as u64)
     }
 
     /// Takes room for an answer that is there; nothing for a small one. One larger than all the room takes all of it.
@@ -49,7 +55,7 @@ impl Answering {
         if length <= SMALL {
             return Ok(None);
         }
-        let share = u32::try_from(length).unwrap_or(u32::MAX).min(self.bytes);
+        let share = u32::try_from(length.min(self.bytes)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.room).try_acquire_many_owned(share).map_err(|_| {
             let max = self.bytes;
             let detail = format!(
@@ -73,6 +79,7 @@ mod tests {
         let fault = answering.take(100_001).expect_err("too little is left");
         assert_eq!(fault.code(), Code::Overloaded);
         assert!(fault.retry_wait().is_some());
+        assert_eq!(answering.bytes(), (200_000, 300_000));
         assert!(answering.take(SMALL).expect("always").is_none());
         let clone = first.clone();
         drop(first);
@@ -80,5 +87,14 @@ mod tests {
         drop(clone);
         let _all = answering.take(1_000_000).expect("one larger than the room takes all of it");
         answering.take(SMALL + 1).expect_err("nothing is left");
+    }
+
+    #[test]
+    fn the_room_may_be_larger_than_any_answer_is_counted() {
+        let answering = Answering::new(3 << 32);
+        let _held: Vec<_> =
+            (0..3).map(|_| answering.take(u32::MAX as usize).expect("there are three times as many")).collect();
+        assert_eq!(answering.bytes(), (3 * u64::from(u32::MAX), 3 << 32));
+        answering.take(SMALL + 1).expect_err("three bytes are left");
     }
 }

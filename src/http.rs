@@ -48,11 +48,7 @@ pub fn front(current: &Current, scraping: Scraping) -> Front {
 /// here.
 pub fn router(current: &Current, scraping: Scraping) -> Router {
     let service = current.get();
-    let guarded = match scraping {
-        Scraping::Here => docs::guarded_routes().merge(docs::metrics_route()),
-        Scraping::Elsewhere => docs::guarded_routes(),
-    };
-    let (guarded, _) = guarded.split_for_parts();
+    let (guarded, _) = docs::guarded_routes().split_for_parts();
     let (open, _) = docs::open_routes().split_for_parts();
     let cors = cors::layer(&service.access.origins);
     let open = open
@@ -63,9 +59,15 @@ pub fn router(current: &Current, scraping: Scraping) -> Router {
         .merge(examples::routes())
         .merge(docs::swagger_ui(docs::openapi()))
         .route_layer(from_fn_with_state(service.answering_open.clone(), answering::counted));
-    let router = guarded
+    let guarded = guarded
         .merge(grpc::guarded_routes(&service, current))
-        .route_layer(from_fn_with_state(service.answering.clone(), answering::counted))
+        .route_layer(from_fn_with_state(service.answering.clone(), answering::counted));
+    // Not among the answers that are counted: it is to be seen how full their room is when it is full.
+    let guarded = match scraping {
+        Scraping::Here => guarded.merge(docs::metrics_route().split_for_parts().0),
+        Scraping::Elsewhere => guarded,
+    };
+    let router = guarded
         // These need a key where keys are set; the others are open to all.
         .route_layer(from_fn_with_state(Arc::clone(&service), access::access))
         .merge(open)

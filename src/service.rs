@@ -79,7 +79,16 @@ impl Service {
         };
         let (pixels, max_pixels) = admission.pixels();
         let (upload_bytes, max_upload_bytes) = self.arriving.bytes();
-        Now { models: self.catalog.iter().map(places).collect(), pixels, max_pixels, upload_bytes, max_upload_bytes }
+        let (answer_bytes, max_answer_bytes) = self.answering.bytes();
+        Now {
+            models: self.catalog.iter().map(places).collect(),
+            pixels,
+            max_pixels,
+            upload_bytes,
+            max_upload_bytes,
+            answer_bytes,
+            max_answer_bytes,
+        }
     }
 
     /// The model of this name, or the default one.

@@ -133,7 +133,15 @@ mod tests {
         host.called("ok", Duration::from_millis(20));
         host.went_out();
         let models = vec![Places { model: "nanodet-g".to_owned(), queued: 3, in_flight: 2, limit: 4 }];
-        let now = Now { models, pixels: 5, max_pixels: 6, upload_bytes: 7, max_upload_bytes: 8 };
+        let now = Now {
+            models,
+            pixels: 5,
+            max_pixels: 6,
+            upload_bytes: 7,
+            max_upload_bytes: 8,
+            answer_bytes: 9,
+            max_answer_bytes: 10,
+        };
         let text = metrics.render(&now);
         let version = env!("CARGO_PKG_VERSION");
         has(&text, &format!(r#"spotter_build_info{{version="{version}"}} 1"#));
@@ -157,6 +165,8 @@ mod tests {
             "spotter_pixels_in_flight_limit 6",
             "spotter_upload_bytes_in_flight 7",
             "spotter_upload_bytes_in_flight_limit 8",
+            "spotter_answer_bytes_in_flight 9",
+            "spotter_answer_bytes_in_flight_limit 10",
         ] {
             has(&text, line);
         }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use reqwest::RequestBuilder;
+use spotter::app;
 use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use spotter::grpc::proto::v1::stream_detect_request::Message;
@@ -15,7 +17,7 @@ use tonic::Status;
 
 use crate::support::photos::photo;
 use crate::support::scripted_serving::{Script, ScriptedServing};
-use crate::support::service::{Spotter, problem};
+use crate::support::service::{Spotter, problem, settings};
 
 const NO_PHOTO: Bytes = Bytes::from_static(b"no photo");
 
@@ -65,6 +67,8 @@ async fn requests_stages_detections_and_hosts_are_counted() {
         "spotter_pixels_in_flight 0",
         "spotter_upload_bytes_in_flight 0",
         "spotter_upload_bytes_in_flight_limit 268435456",
+        "spotter_answer_bytes_in_flight 0",
+        "spotter_answer_bytes_in_flight_limit 268435456",
     ] {
         has(&text, line);
     }
@@ -123,6 +127,20 @@ async fn a_stream_is_counted_by_how_it_ends() {
     answers.next().await.unwrap().unwrap();
     drop((answers, frames, client));
     while !scraped(&spotter).await.lines().any(|line| line == calls(r#"status="200",code=""} 2"#)) {}
+}
+
+/// A scrape of many series is a large answer itself.
+#[tokio::test]
+async fn that_the_room_for_answers_is_full_can_be_scraped() {
+    let service = app::build(&settings(&["--max-upload-bytes-in-flight", "100000"])).unwrap();
+    let (answering, metrics) = (service.answering.clone(), Arc::clone(&service.metrics));
+    let spotter = Spotter::run(service).await;
+    let _held = answering.take(100_000).unwrap().expect("it is large");
+    let _host = metrics.hosts.host(&"x".repeat(100_000));
+    let text = scraped(&spotter).await;
+    assert!(text.len() > 100_000, "{} bytes", text.len());
+    has(&text, "spotter_answer_bytes_in_flight 100000");
+    has(&text, "spotter_answer_bytes_in_flight_limit 100000");
 }
 
 #[tokio::test]

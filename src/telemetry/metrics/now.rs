@@ -20,6 +20,10 @@ pub struct Now {
     pub upload_bytes: u64,
     /// As many as there may be.
     pub max_upload_bytes: u64,
+    /// Bytes of the large answers that are not read yet, where a key is needed to ask.
+    pub answer_bytes: u64,
+    /// As many as there may be.
+    pub max_answer_bytes: u64,
 }
 
 /// How busy a model is.
@@ -64,6 +68,8 @@ impl Now {
         let help = "Bytes of the uploads that are arriving or not answered yet";
         one("upload_bytes_in_flight", help, self.upload_bytes);
         one("upload_bytes_in_flight_limit", "Bytes that all uploads may have at once", self.max_upload_bytes);
+        one("answer_bytes_in_flight", "Bytes of the large answers that clients have not read yet", self.answer_bytes);
+        one("answer_bytes_in_flight_limit", "Bytes that all large answers may have at once", self.max_answer_bytes);
         registry
     }
 }
