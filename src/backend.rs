@@ -131,8 +131,8 @@ pub trait Replica: Send + Sync {
     /// From now on a target stands for that here, for every call to the backend that comes this way.
     fn stand(&self, target: &Target, standing: Standing);
 
-    /// Whether it is new or back, and has not run any model since: what was warm here may be cold.
-    fn is_untried(&self) -> bool;
+    /// How often it has come back: what was warm here before may be cold.
+    fn era(&self) -> u64;
 
     /// The choices of this model that stand for a version that is gone here.
     fn vacancies(&self, model: &str) -> Vec<VersionChoice>;
@@ -145,7 +145,12 @@ pub enum Standing {
     #[default]
     AsNamed,
     /// This version.
-    Version(i64),
+    Version {
+        /// As the replica numbers it.
+        number: i64,
+        /// The [era](Replica::era) of the replica in which it was warmed up there.
+        era: u64,
+    },
     /// A version that is gone. Calls wait for what takes its place.
     Vacant,
 }

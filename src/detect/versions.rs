@@ -135,22 +135,24 @@ async fn settle(model: &Model, replica: &dyn Replica, choice: &VersionChoice, pa
                 replica.stand(&target, Standing::AsNamed);
                 return Err(fault);
             }
-            (outcome, Standing::AsNamed | Standing::Version(_)) => return outcome,
+            (outcome, Standing::AsNamed | Standing::Version { .. }) => return outcome,
         }
     }
 }
 
 async fn renew(model: &Model, replica: &dyn Replica, choice: &VersionChoice, patience: Duration) -> Result<(), Fault> {
     let target = model.target(choice);
+    // Before anything is asked: what a process has warmed up, its successor has not.
+    let era = replica.era();
     let version = meant(model, replica, choice).await?;
-    let is_known = replica.standing(&target) == Standing::Version(version);
-    // A process that has come back with the version that it went with has to warm it up again.
-    if is_known && !replica.is_untried() {
+    let (standing, warm) = (replica.standing(&target), Standing::Version { number: version, era });
+    if standing == warm {
         return Ok(());
     }
+    let is_known = matches!(standing, Standing::Version { number, .. } if number == version);
     let call = Call::new(Deadline::after(patience), RequestId::generate());
     let resolved = model.warm_up(replica.backend(), version, &call).await?;
-    replica.stand(&target, Standing::Version(version));
+    replica.stand(&target, warm);
     model.remember(choice.clone(), &resolved);
     let kind = resolved.adapter.kind;
     if !is_known {

@@ -216,6 +216,36 @@ async fn one_of_three_hosts_that_answers_questions_and_does_no_work_is_put_out_a
     until_used(&spotter, SCORES[0]).await;
 }
 
+/// Nobody else asks, so that a host which takes its time looks like one that is stuck.
+#[tokio::test]
+async fn a_model_that_takes_most_of_a_clients_time_answers_in_it_and_puts_no_host_out() {
+    let hosts = Hosts::start(2).await;
+    let time = ["--request-timeout-ms", "4000"];
+    let spotters = [hosts.spotter(&time).await, hosts.spotter(&[time[0], time[1], "--serving-retries", "0"]).await];
+    hosts.serving.iter().for_each(|host| host.change(|script| script.delay = Duration::from_millis(2500)));
+    join_all(spotters.iter().map(async |spotter| {
+        for _ in 0..3 {
+            assert_eq!(ask(spotter).await.0, 200);
+        }
+        assert_eq!(hosts_up(spotter).await, 2);
+    }))
+    .await;
+}
+
+/// The same for a host that is stuck: its calls are answered by the other, which is what tells the one from the other.
+#[tokio::test]
+async fn a_host_that_does_no_work_is_put_out_by_clients_that_ask_one_at_a_time() {
+    let hosts = Hosts::start(2).await;
+    let spotter = hosts.spotter(&["--request-timeout-ms", "4000"]).await;
+    hosts.serving[0].change(|script| script.hang = true);
+    let asking = async {
+        while hosts_up(&spotter).await == 2 {
+            assert_eq!(ask(&spotter).await, (200, SCORES[1].to_string()));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), asking).await.expect("it is put out");
+}
+
 #[tokio::test]
 async fn clients_in_a_hurry_say_nothing_of_a_host() {
     let hosts = Hosts::start(1).await;

@@ -264,3 +264,19 @@ async fn a_host_that_is_back_with_the_same_version_is_warmed_up_without_a_client
     proxy.set(Trouble::Nothing);
     until(&away, |predicts| blanks(predicts) == 2).await;
 }
+
+#[tokio::test]
+async fn all_that_was_warm_at_a_host_is_warmed_up_again_when_it_is_back() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    serving.change(|script| script.labels = [("stable".to_owned(), 3)].into());
+    let proxy = Proxy::before(&serving.url()).await;
+    let spotter = Spotter::following(&["--serving", &proxy.url(), OFTEN[0], OFTEN[1]]).await;
+    let blanks = |predicts: &[PredictRequest]| predicts.iter().filter(|predict| is_blank(predict)).count();
+    version(&spotter, "/v1/detect?version_label=stable").await;
+    until(&serving, |predicts| blanks(predicts) == 2).await;
+    proxy.set(Trouble::Refuses);
+    while spotter.upload("/v1/detect", photo("chelsea.png")).await.status() == 200 {}
+    proxy.set(Trouble::Nothing);
+    // "Latest" and the label, though the host has shown with the first of them that it works.
+    until(&serving, |predicts| blanks(predicts) == 4).await;
+}

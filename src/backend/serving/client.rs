@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use opentelemetry::propagation::Injector;
 use prost::Message;
 use tokio::sync::watch;
@@ -75,12 +76,21 @@ enum Shows {
     Life,
 }
 
-/// Why a call is given up at one host before its time is over.
+impl Shows {
+    fn note(self, host: &Host) {
+        match self {
+            Self::Work => host.worked(),
+            Self::Life => host.lives(),
+        }
+    }
+}
+
+/// Why another host is to be asked before one has answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum GivenUp {
-    /// The host says nothing, to nobody.
+enum Doubt {
+    /// The host says nothing, to nobody: its answer is not waited for any longer.
     Silent,
-    /// The host does no work, for nobody, and another may.
+    /// The host does no work, for nobody, and another may. It may be slow all the same: its answer is as good as another's.
     Stuck,
 }
 
@@ -109,6 +119,9 @@ impl Serving {
     /// What a host refuses for a reason that may be its own or the call's ([`Blame::Either`]) is held against it once another
     /// host has done the same work, and against nobody where that one refuses it too: a photo that breaks every model must not
     /// put hosts out of rotation.
+    ///
+    /// So it is with a host that may be stuck or slow: another is asked beside it, as far as the budget for retries goes, the
+    /// first answer is taken, and where it is the other's, the first host has failed.
     async fn ask<A, B, F>(
         &self,
         target: &Target,
@@ -125,8 +138,12 @@ impl Serving {
             Some(host) => self.pool.route_to(host),
             None => self.pool.route(call.deadline).await,
         };
+        let (message, send) = (&message, &send);
         let mut refused: Option<Fault> = None;
         let mut suspect: Option<Arc<Host>> = None;
+        // Calls at hosts that another was asked beside, and those hosts.
+        let mut late = FuturesUnordered::new();
+        let mut doubted: Vec<(Arc<Host>, Instant)> = Vec::new();
         let mut next = route.first();
         if next.is_none() && route.is_silent() {
             return Err(status::silent(target));
@@ -137,51 +154,58 @@ impl Serving {
             }
             lease.begins();
             let span = traces::call(lease.host().place());
-            let sent = OnceLock::new();
-            let asking = async {
-                let standing = match naming {
-                    Naming::Standing => lease.host().standings().version(target).await,
-                    Naming::Literal => None,
-                };
-                let named = standing.map(VersionChoice::Number);
-                let mut request = Request::new(message(named.as_ref().unwrap_or(&target.version)));
-                request.set_timeout(call.deadline.left());
-                let id = MetadataValue::try_from(call.request_id.as_str()).expect("a request id is visible ASCII");
-                request.metadata_mut().insert("x-request-id", id);
-                traces::inject(&span, call.caller.as_deref(), &mut Metadata(request.metadata_mut()));
-                let _ = sent.set(Instant::now());
-                (standing, send(lease.channel(), request).await)
+            let mut metadata = MetadataMap::new();
+            let id = MetadataValue::try_from(call.request_id.as_str()).expect("a request id is visible ASCII");
+            metadata.insert("x-request-id", id);
+            traces::inject(&span, call.caller.as_deref(), &mut Metadata(&mut metadata));
+            let sent = Arc::new(OnceLock::new());
+            let mut asking = Box::pin({
+                let (host, channel, sent) = (Arc::clone(lease.host()), lease.channel(), Arc::clone(&sent));
+                async move {
+                    let standing = match naming {
+                        Naming::Standing => host.standings().version(target).await,
+                        Naming::Literal => None,
+                    };
+                    let named = standing.map(VersionChoice::Number);
+                    let mut request = Request::new(message(named.as_ref().unwrap_or(&target.version)));
+                    *request.metadata_mut() = metadata;
+                    request.set_timeout(call.deadline.left());
+                    let _ = sent.set(Instant::now());
+                    (standing, send(channel, request).await)
+                }
+            });
+            let answer = tokio::select! {
+                biased;
+                Some(answer) = first(&mut late, &mut refused) => {
+                    suspect.iter().for_each(Host::failed);
+                    return Ok(answer);
+                }
+                answer = call.deadline.bound(self.wait(&route, &lease, call.deadline, &sent, &mut asking)) => answer,
             };
-            let answer = call.deadline.bound(self.wait(&route, &lease, call.deadline, &sent, asking)).await;
             let outcome = match &answer {
                 Ok(Ok((_, Ok(_)))) => status::outcome(tonic::Code::Ok),
                 Ok(Ok((_, Err(refusal)))) => status::outcome(refusal.code()),
-                Ok(Err(GivenUp::Silent)) => SILENT,
-                Ok(Err(GivenUp::Stuck)) => STUCK,
+                Ok(Err(Doubt::Silent)) => SILENT,
+                Ok(Err(Doubt::Stuck)) => STUCK,
                 Err(_) => status::outcome(tonic::Code::DeadlineExceeded),
             };
             lease.ended(outcome);
             traces::called(&span, outcome);
-            drop(span);
             let Ok(answer) = answer else {
-                if self.is_stuck(lease.host(), &sent) {
+                if self.is_behind(&route, lease.host(), &sent) {
                     lease.host().failed();
                 }
                 return Err(status::deadline_passed(target));
             };
             let (fault, blame) = match answer {
                 Ok((_, Ok(answer))) => {
-                    match shows {
-                        Shows::Work => lease.host().worked(),
-                        Shows::Life => lease.host().lives(),
-                    }
-                    if let Some(suspect) = suspect {
-                        suspect.failed();
-                    }
+                    shows.note(lease.host());
+                    let still = doubted.iter().filter(|(host, sent)| !host.has_worked_since(*sent));
+                    still.map(|(host, _)| host).chain(&suspect).for_each(Host::failed);
                     return Ok(answer.into_inner());
                 }
                 Ok((_, Err(refusal))) if status::is_late(&refusal) => {
-                    if self.is_stuck(lease.host(), &sent) {
+                    if self.is_behind(&route, lease.host(), &sent) {
                         lease.host().failed();
                     }
                     return Err(status::fault(refusal, target));
@@ -204,10 +228,19 @@ impl Serving {
                     lease.host().refused(blame);
                     (status::fault(refusal, target), blame)
                 }
-                Err(GivenUp::Silent) => (status::silent(target), Blame::Unreachable),
-                Err(GivenUp::Stuck) => {
-                    lease.host().failed();
-                    (status::deadline_passed(target), Blame::Failing)
+                Err(Doubt::Silent) => (status::silent(target), Blame::Unreachable),
+                Err(Doubt::Stuck) => {
+                    tracing::debug!(host = %lease.host().place(), "no answer in half of the time: another is asked as well, as far as the budget goes");
+                    doubted.extend(sent.get().map(|sent| (Arc::clone(lease.host()), *sent)));
+                    late.push(async move {
+                        let _span = span;
+                        let answer = asking.await.1.map_err(|refusal| status::fault(refusal, target))?;
+                        shows.note(lease.host());
+                        Ok(answer.into_inner())
+                    });
+                    // Another, and never the same once more.
+                    next = route.next(Blame::Busy).await;
+                    continue;
                 }
             };
             tracing::debug!(host = %lease.host().place(), ?blame, cause = fault.cause_chain(), "no answer");
@@ -216,27 +249,38 @@ impl Serving {
                 refused = Some(fault);
             }
             let host = Arc::clone(lease.host());
-            drop(lease);
+            drop((asking, lease, span));
             let is_disputed = blame == Blame::Either && suspect.replace(host).is_some();
-            next = if is_disputed { None } else { route.next(blame).await };
+            if is_disputed || blame == Blame::Nobody {
+                // Whoever has not answered yet would say the same.
+                late.clear();
+                break;
+            }
+            next = route.next(blame).await;
         }
-        Err(refused.unwrap_or_else(|| status::nowhere(target)))
+        match call.deadline.bound(first(&mut late, &mut refused)).await {
+            Ok(Some(answer)) => {
+                suspect.iter().for_each(Host::failed);
+                Ok(answer)
+            }
+            Err(_) => Err(status::deadline_passed(target)),
+            Ok(None) => Err(refused.unwrap_or_else(|| status::nowhere(target))),
+        }
     }
 
-    /// The host's answer, where it is worth waiting for.
+    /// The host's answer, where it is worth waiting for it alone.
     ///
     /// At a host that was found to be dead it is not where another is in rotation. Where none is, the call waits for half of its
     /// time, so that what is left is enough to say so. At a host that answers questions and has done no work for anybody, it
-    /// waits for half of its time where another host is in rotation.
+    /// waits for half of its time where another host is in rotation and the call may be made again.
     async fn wait<T>(
         &self,
         route: &Route<'_>,
         lease: &Lease,
         deadline: Deadline,
         sent: &OnceLock<Instant>,
-        answer: impl Future<Output = T>,
-    ) -> Result<T, GivenUp> {
-        let mut answer = pin!(answer);
+        answer: &mut (impl Future<Output = T> + Unpin),
+    ) -> Result<T, Doubt> {
         let silence = self.settings.silence;
         let pulse = silence / 4;
         let mut pulse = interval_at(Instant::now() + pulse, pulse);
@@ -244,7 +288,7 @@ impl Serving {
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => return Ok(answer),
+                answer = &mut *answer => return Ok(answer),
                 _ = pulse.tick() => {
                     if begin.elapsed() >= silence {
                         lease.host().doubt(silence);
@@ -252,21 +296,26 @@ impl Serving {
                     let (host, is_half_over) = (lease.host(), begin.elapsed() >= deadline.left());
                     let has_another = route.has_another();
                     if (!host.is_sound() && has_another) || (host.is_silent() && is_half_over) {
-                        return Err(GivenUp::Silent);
+                        return Err(Doubt::Silent);
                     }
-                    if has_another && is_half_over && self.is_stuck(host, sent) {
-                        return Err(GivenUp::Stuck);
+                    if has_another && route.may_repeat() && is_half_over && self.is_stuck(host, sent) {
+                        return Err(Doubt::Stuck);
                     }
                 }
             }
         }
     }
 
-    /// Whether a call that was sent to a host then says that the host does no work: for as long as it takes to find a host silent
-    /// it was not answered, and nobody else was. A client that gives its call less time says nothing of the host.
+    /// Whether a call that was sent to a host then lets it be thought that the host does no work: for as long as it takes to find
+    /// a host silent it was not answered, and nobody else was. A client that gives its call less time says nothing of the host.
     fn is_stuck(&self, host: &Host, sent: &OnceLock<Instant>) -> bool {
         let is_long_ago = |sent: &Instant| sent.elapsed() >= self.settings.silence + SIGN_PATIENCE;
         sent.get().is_some_and(|sent| is_long_ago(sent) && !host.has_worked_since(*sent))
+    }
+
+    /// Whether such a call says so, now that its time is over: another host has worked meanwhile, so the model is not merely slow.
+    fn is_behind(&self, route: &Route<'_>, host: &Arc<Host>, sent: &OnceLock<Instant>) -> bool {
+        self.is_stuck(host, sent) && sent.get().is_some_and(|sent| route.another_has_worked_since(host, *sent))
     }
 
     /// The same, to ask this host and no other.
@@ -361,6 +410,20 @@ impl Backend for Serving {
     fn disturbances(&self) -> Option<watch::Receiver<()>> {
         Some(self.pool.disturbances().subscribe())
     }
+}
+
+/// The first answer that comes of these calls; where none does, one says why.
+async fn first<T>(
+    calls: &mut FuturesUnordered<impl Future<Output = Result<T, Fault>>>,
+    refused: &mut Option<Fault>,
+) -> Option<T> {
+    while let Some(outcome) = calls.next().await {
+        match outcome {
+            Ok(answer) => return Some(answer),
+            Err(fault) => _ = refused.get_or_insert(fault),
+        }
+    }
+    None
 }
 
 fn spec(model: &str, version: &VersionChoice, signature: &str) -> ModelSpec {

@@ -2,7 +2,7 @@
 //!
 //! A host goes out of rotation when it cannot be reached, when it fails several times in a row, or when it is silent while
 //! calls wait. Once out it is asked for a sign of life by a task of its own, at growing intervals, and comes back with the
-//! first one: clients' calls are never spent on finding out. A sign of life proves no work: until it has done some, a host
+//! first one: clients' calls are never spent on finding out whether it is there. A sign of life proves no work: until it has done some, a host
 //! that is back, or new, is on trial, with one call at a time where others are free; one that is back goes out again with one
 //! failure.
 
@@ -67,6 +67,8 @@ struct Health {
     is_on_trial: bool,
     /// Whether a task is asking it for a sign of life.
     is_watched: bool,
+    /// How often it has come back.
+    era: u64,
 }
 
 /// Why a host is out of rotation.
@@ -106,6 +108,7 @@ impl Host {
             out: None,
             is_on_trial: true,
             is_watched: false,
+            era: 0,
         };
         Self {
             place,
@@ -150,6 +153,11 @@ impl Host {
         self.health().is_on_trial
     }
 
+    /// How often it has come back: its process may be another each time.
+    pub(super) fn era(&self) -> u64 {
+        self.health().era
+    }
+
     /// Whether it has a call already that is to show whether it works.
     pub(super) fn is_being_tried(&self) -> bool {
         self.load() > 0 && self.is_on_trial()
@@ -169,6 +177,7 @@ impl Host {
         health.pause = SHORTEST_PAUSE;
         health.is_on_trial = false;
         if health.out.take().is_some() {
+            health.era += 1;
             self.came_back("model server answers again");
         }
     }
@@ -178,6 +187,7 @@ impl Host {
         let mut health = self.health();
         health.heard = Instant::now();
         if health.out.take().is_some() {
+            health.era += 1;
             health.failures = MAX_FAILURES - 1;
             health.is_on_trial = true;
             // Where it goes out again, the next sign of life is asked for later.
@@ -200,7 +210,7 @@ impl Host {
                 self.health().heard = Instant::now();
                 self.failed();
             }
-            Blame::Busy | Blame::Late | Blame::Lacking | Blame::Either | Blame::Nobody => {
+            Blame::Busy | Blame::Lacking | Blame::Either | Blame::Nobody => {
                 self.health().heard = Instant::now();
             }
         }
@@ -284,12 +294,13 @@ impl Drop for Host {
 /// Asks for signs of life until one comes, a call is answered after all, or nobody needs the host any more.
 async fn ask_for_signs(host: Weak<Host>, mut pause: Duration) {
     loop {
+        let begin = Instant::now();
         sleep(pause).await;
         let Some(host) = host.upgrade() else { return };
         let sign = host.gives_sign_of_life().await;
         let mut health = host.health();
-        // Where it is in rotation after a pause, a call was answered meanwhile.
-        let answers = health.out.is_none() && pause > Duration::ZERO;
+        // A call may have been answered meanwhile.
+        let answers = health.out.is_none() && health.heard >= begin;
         health.is_watched = sign.is_err() && !answers;
         drop(health);
         match sign {
@@ -388,6 +399,28 @@ mod tests {
         assert!(is("0"), "the old one has it out");
         drop(old);
         assert!(is("1"), "and calls it no more");
+    }
+
+    /// A model server whose cores are all busy may take a call's connection and not the question's.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_comes_while_a_sign_of_life_is_waited_for_is_one() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let socket = listener.local_addr().expect("it is bound");
+        let address = format!("http://{socket}").parse().expect("an address");
+        let place = Place { address, socket: Some(socket) };
+        let connector = Arc::new(Connector::new(Duration::from_secs(10), None).expect("without TLS"));
+        let series = Metrics::new().hosts.host("h");
+        let host = Arc::new(Host::new(place, connector, 1, watch::Sender::default(), series, Background::default()));
+        let begin = Instant::now();
+        let asking = || timeout(SIGN_PATIENCE * 2, ask_for_signs(Arc::downgrade(&host), Duration::ZERO));
+        let answered = async {
+            sleep(SIGN_PATIENCE / 2).await;
+            host.worked();
+        };
+        let (asked, ()) = tokio::join!(asking(), answered);
+        assert!(asked.is_ok() && host.is_sound(), "it was heard while it was asked");
+        assert!(begin.elapsed() >= SIGN_PATIENCE, "the question itself was not answered");
+        assert!(asking().await.is_err() && host.is_silent(), "it was heard before it was asked, and not since");
     }
 
     #[test]

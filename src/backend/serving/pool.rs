@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::retry::budget::{Budget, TpsBudget};
 
@@ -231,12 +232,12 @@ impl Route<'_> {
     /// connection broke or it failed, after a short pause: behind one address there may be many.
     pub(super) async fn next(&mut self, blame: Blame) -> Option<Lease> {
         match blame {
-            Blame::Nobody | Blame::Late => return None,
+            Blame::Nobody => return None,
             Blame::Unreachable => self.pool.stale.notify_one(),
             Blame::Failing | Blame::Busy | Blame::Lacking | Blame::Either => {}
         }
         let is_costly = blame != Blame::Lacking;
-        if is_costly && self.retries >= self.pool.retries {
+        if is_costly && !self.may_repeat() {
             return None;
         }
         let is_used_up = !self.has_candidates();
@@ -263,9 +264,20 @@ impl Route<'_> {
         self.choose()
     }
 
+    /// Whether the call may be made once more, as far as this one goes; the budget of all is seen when it is spent.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.retries < self.pool.retries
+    }
+
     /// Whether another host is in rotation that this call has not been to.
     pub(super) fn has_another(&self) -> bool {
         self.hosts.iter().any(|host| host.is_sound() && !self.was_tried(host))
+    }
+
+    /// Whether another host in rotation has done any work since.
+    pub(super) fn another_has_worked_since(&self, host: &Arc<Host>, begin: Instant) -> bool {
+        let works = |other: &Host| other.is_sound() && other.has_worked_since(begin);
+        self.hosts.iter().any(|other| !Arc::ptr_eq(other, host) && works(other))
     }
 
     /// Whether all hosts there are say nothing.

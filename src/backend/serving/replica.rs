@@ -36,8 +36,8 @@ impl Replica for OneHost {
         self.host.standings().set(target, standing);
     }
 
-    fn is_untried(&self) -> bool {
-        self.host.is_on_trial()
+    fn era(&self) -> u64 {
+        self.host.era()
     }
 
     fn vacancies(&self, model: &str) -> Vec<VersionChoice> {

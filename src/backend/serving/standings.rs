@@ -19,14 +19,14 @@ impl Standings {
     pub(super) fn set(&self, target: &Target, standing: Standing) {
         self.0.send_modify(|all| match standing {
             Standing::AsNamed => drop(all.remove(target)),
-            Standing::Version(_) | Standing::Vacant => drop(all.insert(target.clone(), standing)),
+            Standing::Version { .. } | Standing::Vacant => drop(all.insert(target.clone(), standing)),
         });
     }
 
     /// The host has said that it no longer has this version. False where the target stands for another by now.
     pub(super) fn vacate(&self, target: &Target, version: i64) -> bool {
         self.0.send_if_modified(|all| match all.get_mut(target) {
-            Some(standing) if *standing == Standing::Version(version) => {
+            Some(standing) if matches!(&*standing, Standing::Version { number, .. } if *number == version) => {
                 *standing = Standing::Vacant;
                 true
             }
@@ -51,7 +51,7 @@ impl Standings {
         let settled = all.wait_for(|all| all.get(target) != Some(&Standing::Vacant)).await;
         // The sender lives as long as this.
         match settled.ok()?.get(target)? {
-            Standing::Version(version) => Some(*version),
+            Standing::Version { number, .. } => Some(*number),
             Standing::AsNamed | Standing::Vacant => None,
         }
     }
@@ -65,11 +65,15 @@ mod tests {
         Target { model: "m".to_owned(), version: VersionChoice::Latest }
     }
 
+    fn version(number: i64) -> Standing {
+        Standing::Version { number, era: 0 }
+    }
+
     #[tokio::test]
     async fn calls_wait_for_the_successor_of_a_version_that_is_gone() {
         let standings = Standings::default();
         assert_eq!(standings.version(&latest()).await, None, "nobody has looked");
-        standings.set(&latest(), Standing::Version(3));
+        standings.set(&latest(), version(3));
         assert_eq!(standings.version(&latest()).await, Some(3));
         assert!(standings.vacate(&latest(), 3) && standings.any_vacant());
         assert_eq!(standings.vacancies("m"), [VersionChoice::Latest]);
@@ -77,7 +81,7 @@ mod tests {
         let target = latest();
         let (waited, ()) = tokio::join!(standings.version(&target), async {
             tokio::task::yield_now().await;
-            standings.set(&latest(), Standing::Version(4));
+            standings.set(&latest(), version(4));
         });
         assert_eq!(waited, Some(4));
     }
@@ -86,9 +90,9 @@ mod tests {
     fn late_news_of_an_old_version_changes_nothing() {
         let standings = Standings::default();
         assert!(!standings.vacate(&latest(), 3));
-        standings.set(&latest(), Standing::Version(4));
+        standings.set(&latest(), version(4));
         assert!(!standings.vacate(&latest(), 3));
-        assert_eq!(standings.get(&latest()), Standing::Version(4));
+        assert_eq!(standings.get(&latest()), version(4));
         standings.set(&latest(), Standing::AsNamed);
         assert_eq!(standings.get(&latest()), Standing::AsNamed);
     }

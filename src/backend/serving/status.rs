@@ -76,8 +76,6 @@ pub(super) enum Blame {
     Failing,
     /// It has more to do than it can. Where it runs out of memory it says so too: others have room, and it goes on.
     Busy,
-    /// It did not do its work in the call's time, which is over.
-    Late,
     /// It lacks what was asked for, which costs it nothing.
     Lacking,
     /// Its model or its machine is broken, or what it was sent breaks every model alike: another host can tell.
@@ -86,7 +84,8 @@ pub(super) enum Blame {
     Nobody,
 }
 
-/// Whose fault a status is. A transport's error has a source; what a server sent has none.
+/// Whose fault a status is that does not say that time ran out ([`is_late`]). A transport's error has a source; what a server
+/// sent has none.
 pub(super) fn blame(status: &Status, target: &Target) -> Blame {
     let text = status.message();
     match status.code() {
@@ -94,7 +93,6 @@ pub(super) fn blame(status: &Status, target: &Target) -> Blame {
         Grpc::NotFound => Blame::Lacking,
         Grpc::Unavailable if says_batcher_is_full(text) => Blame::Busy,
         Grpc::ResourceExhausted if !text.contains("larger than max") => Blame::Busy,
-        _ if is_late(status) => Blame::Late,
         Grpc::Unavailable | Grpc::Cancelled | Grpc::Unknown | Grpc::Internal if status.source().is_some() => {
             Blame::Unreachable
         }
