@@ -219,8 +219,6 @@ def main() -> None:
         asyncio.run(soak.run(model.address, ROUNDS, enough))
     findings = soak.findings()
     growth = soak.growth()
-    # glibc has up to eight arenas for each core unless this says otherwise; nothing here does.
-    print(f"arenas: {os.environ.get('MALLOC_ARENA_MAX', 'as many as glibc takes')}")
     print(f"memory at rest, the last {COMPARED} rounds by the {COMPARED} after the warm-up: {growth:.3f}")
     if growth > MOST_GROWTH:
         findings.append(f"memory at rest grew to {growth:.3f} times what it was after the warm-up")
