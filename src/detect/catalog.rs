@@ -125,31 +125,25 @@ pub struct Model {
 struct Known {
     choices: HashMap<VersionChoice, Arc<Resolved>>,
     /// The choices that the backend is being asked about.
-    asked: HashMap<VersionChoice, LookUp>,
+    asked: HashMap<VersionChoice, Finding<Arc<Resolved>>>,
     /// The choices that the backend does not know, and when it said so.
     unknown: HashMap<VersionChoice, (Instant, Fault)>,
     /// The versions that have answered a Predict.
     proven: HashSet<i64>,
     /// The version that is being asked for its first answer.
-    proving: Option<(i64, Proof)>,
+    proving: Option<(i64, Finding<()>)>,
     /// The last look at whether the model is ready, and when it began.
-    looked: Option<(Instant, Look)>,
+    looked: Option<(Instant, Finding<Arc<Resolved>>)>,
 }
 
-/// Whether the model is ready, as everybody is told who asks meanwhile.
-type Look = Shared<BoxFuture<'static, Result<Arc<Resolved>, Fault>>>;
+/// What one task finds out, for everybody who asks meanwhile.
+type Finding<T> = Shared<BoxFuture<'static, Result<T, Fault>>>;
 
 /// Probes come every few seconds and give up after one by default; the answer should be there before.
 const LOOK_TIME: Duration = Duration::from_millis(900);
 /// How long what was seen holds, from the beginning of the look: nobody needs a key to ask, and however many do, the model
 /// server is asked this often.
 const LOOK_HOLDS: Duration = Duration::from_millis(500);
-
-/// The first answer of a version, awaited by everybody who asks whether the model is ready.
-type Proof = Shared<BoxFuture<'static, Result<(), Fault>>>;
-
-/// What a choice stands for, awaited by every request that names it.
-type LookUp = Shared<BoxFuture<'static, Result<Arc<Resolved>, Fault>>>;
 
 /// A backend that does not know a version is not asked for it again for as long as that: whoever makes up labels must not
 /// have it asked once a request. A label that is given to a version meanwhile is known that much later.
@@ -177,7 +171,7 @@ pub struct Resolved {
 /// Work in a task of its own, for all who wait for it, which goes on when they have left.
 fn going_on<T: Clone + Send + Sync + 'static>(
     work: impl Future<Output = Result<T, Fault>> + Send + 'static,
-) -> Shared<BoxFuture<'static, Result<T, Fault>>> {
+) -> Finding<T> {
     let done = tokio::spawn(work).map(|done| done.unwrap_or_else(|panic| Err(Fault::internal(panic))));
     let shared = done.boxed().shared();
     // A shared future learns that it is over from whoever polls it: without this one, never where all have left.
@@ -270,7 +264,7 @@ impl Model {
     }
 
     /// Asks the backend on behalf of all who name the choice; it ends as unremembered as it began where it cannot be answered.
-    fn asking(&self, choice: &VersionChoice, call: &Call) -> LookUp {
+    fn asking(&self, choice: &VersionChoice, call: &Call) -> Finding<Arc<Resolved>> {
         let (model, choice) = (self.clone(), choice.clone());
         let patience = call.deadline.left().max(LOOK_UP_PATIENCE);
         let call = Call { deadline: Deadline::after(patience), ..call.clone() };
@@ -421,7 +415,7 @@ impl Model {
     }
 
     /// It goes on for the others when who has asked first has left.
-    fn look(self: &Arc<Self>, patience: Duration) -> Look {
+    fn look(self: &Arc<Self>, patience: Duration) -> Finding<Arc<Resolved>> {
         let (model, call) = (Arc::clone(self), Call::new(Deadline::after(LOOK_TIME), RequestId::generate()));
         going_on(async move { model.ready(&call, patience).await })
     }
@@ -467,7 +461,7 @@ impl Model {
     }
 
     /// The first answer of this version: the one that is under way, or a new one.
-    fn proof(self: &Arc<Self>, resolved: &Arc<Resolved>, call: &Call, patience: Duration) -> Proof {
+    fn proof(self: &Arc<Self>, resolved: &Arc<Resolved>, call: &Call, patience: Duration) -> Finding<()> {
         let mut known = self.known();
         if let Some((version, proof)) = &known.proving
             && *version == resolved.version

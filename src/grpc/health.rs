@@ -14,6 +14,7 @@ use crate::service::Current;
 
 /// How often a watched status is looked at.
 const PACE: Duration = Duration::from_secs(1);
+
 #[derive(Clone)]
 pub(super) struct Health {
     current: Current,

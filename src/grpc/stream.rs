@@ -4,8 +4,9 @@
 //! is told in its place, and the stream goes on.
 //!
 //! A stream may be open for as long as its caller sends frames or reads answers (one in which nothing happens is reset after
-//! the time that a request and the reading of its answer may take: `http/server/connection.rs`), so it is told when the service drains: the frame that is being
-//! looked at is answered, and the caller is to open another stream, which leads elsewhere.
+//! the time that a request and the reading of its answer may take: `http/server/connection.rs`), so it is told when the
+//! service drains: the frame that is being looked at is answered, and the caller is to open another stream, which leads
+//! elsewhere.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

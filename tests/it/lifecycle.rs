@@ -25,33 +25,29 @@ fn log(serving: &mut Serving) -> impl Iterator<Item = Value> + use<> {
     lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_stops_at_once() {
-    let flags = ["--listen", "127.0.0.1:0", "--shutdown-delay-ms", "600000"];
-    let (mut serving, banner) = serve(&flags);
+/// The service drains at the first signal of this kind, and is gone with the second.
+async fn assert_the_second_one_ends_it(signal: &str) {
+    let (mut serving, banner) = serve(&["--listen", "127.0.0.1:0", "--shutdown-delay-ms", "600000"]);
     let (client, readyz) = (client(), format!("{}/readyz", url(&banner)));
     until_ready(&client, &readyz).await;
-    serving.signal("TERM");
+    serving.signal(signal);
     while client.get(&readyz).send().await.unwrap().status() == 200 {}
-    serving.signal("TERM");
-    assert_eq!(serving.0.wait().unwrap().code(), Some(1));
+    serving.signal(signal);
+    assert_eq!(serving.0.wait().unwrap().code(), Some(1), "the second one stops at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_at_once() {
+    assert_the_second_one_ends_it("TERM").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_stops_as_sigterm_does() {
-    let flags = ["--listen", "127.0.0.1:0", "--shutdown-delay-ms", "600000"];
-    let (mut serving, banner) = serve(&flags);
-    let (client, readyz) = (client(), format!("{}/readyz", url(&banner)));
-    until_ready(&client, &readyz).await;
-    serving.signal("INT");
-    while client.get(&readyz).send().await.unwrap().status() == 200 {}
-    serving.signal("INT");
-    assert_eq!(serving.0.wait().unwrap().code(), Some(1), "the second one stops at once");
+    assert_the_second_one_ends_it("INT").await;
 
     let (mut serving, banner) = serve(&["--listen", "127.0.0.1:0"]);
-    until_ready(&client, &format!("{}/readyz", url(&banner))).await;
+    until_ready(&client(), &format!("{}/readyz", url(&banner))).await;
     serving.signal("INT");
-    drop(client);
     assert_eq!(serving.0.wait().unwrap().code(), Some(0));
 }
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from .process import end
+
 
 class Daemon:
     """A program that says when it is ready in a way of its own. What it writes stays behind in a file."""
@@ -24,13 +26,7 @@ class Daemon:
             self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def stop(self) -> None:
-        """Ask, then insist."""
-        self._child.terminate()
-        try:
-            self._child.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        end(self._child)
         self._temporary.cleanup()
 
     def __enter__(self) -> Self:

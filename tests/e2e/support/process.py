@@ -18,6 +18,16 @@ from .lines import Lines
 _numbers = itertools.count(1)
 
 
+def end(child: subprocess.Popen) -> None:
+    """Ask, then insist. Does nothing if the child has ended."""
+    child.terminate()
+    try:
+        child.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
 class Process:
     """A program that announces on stdout where it listens. A failed test leaves both of its streams behind, in files."""
 
@@ -84,13 +94,8 @@ class Process:
 
     def stop(self) -> None:
         """Ask, then insist. Does nothing if the child has ended."""
-        self._child.terminate()
         self.thaw()  # or a frozen one would never hear it
-        try:
-            self._child.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        end(self._child)
 
     def __enter__(self) -> Self:
         return self
