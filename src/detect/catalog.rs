@@ -1,7 +1,7 @@
 //! The models that are served, and what is known of each of their versions.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -13,7 +13,7 @@ use crate::backend::{Backend, Call, Predict, Prediction, Target};
 use crate::background::Background;
 use crate::deadline::Deadline;
 use crate::detect::options::Defaults;
-use crate::detect::versions;
+use crate::detect::versions::{self, Looks};
 use crate::fault::{Code, Fault};
 use crate::model::adapter::{self, Adapter, Extras};
 use crate::model::labels::LabelMap;
@@ -57,7 +57,8 @@ impl Catalog {
     /// Looks after the versions of each model for as long as the model is there, in tasks of their own.
     pub fn follow_versions(&self, background: &Background, pace: Duration, patience: Duration) {
         for model in self.iter().filter(|model| model.backend.disturbances().is_some()) {
-            background.spawn("versions", versions::follow(Arc::downgrade(model), pace, patience));
+            let looks = Arc::clone(model.looks.get_or_init(Arc::default));
+            background.spawn("versions", versions::follow(Arc::downgrade(model), looks, pace, patience));
         }
     }
 
@@ -117,6 +118,8 @@ pub struct Model {
     /// Where a blank picture is made and its answer read.
     workers: Workers,
     known: Arc<Mutex<Known>>,
+    /// Of the task that looks after its versions, where there is one.
+    looks: OnceLock<Arc<Looks>>,
 }
 
 /// What was learned from the backend. A version never changes; what "latest" or a label stands for does, and differs from
@@ -182,7 +185,7 @@ fn going_on<T: Clone + Send + Sync + 'static>(
 impl Model {
     /// A model at a backend.
     pub fn new(profile: Profile, backend: Arc<dyn Backend>, workers: Workers) -> Self {
-        Self { profile: Arc::new(profile), backend, workers, known: Arc::default() }
+        Self { profile: Arc::new(profile), backend, workers, known: Arc::default(), looks: OnceLock::new() }
     }
 
     /// The same model under another profile: what was learned of it still holds, where that does not bear on it.
@@ -421,9 +424,10 @@ impl Model {
     }
 
     /// Whether the model answers: the version that is meant is AVAILABLE, an adapter understands it, and it has answered a
-    /// Predict. A version that has not yet is asked once, with a blank picture, which warms it up as well. That may take as
-    /// long as `patience`, longer than a probe waits, and goes on when the probe has left: a model server works on an
-    /// abandoned call all the same, so the next probe must not start another.
+    /// Predict. A version that has not yet is asked once, with a blank picture, which warms it up as well: at each replica by
+    /// the task that looks after its versions, else wherever the backend sends it. That may take as long as `patience`, longer
+    /// than a probe waits, and goes on when the probe has left: a model server works on an abandoned call all the same, so the
+    /// next probe must not start another.
     ///
     /// # Errors
     /// Why it does not.
@@ -446,17 +450,39 @@ impl Model {
         if !is_available(resolved.version) {
             resolved = self.look_up(choice, call).await?;
         }
-        if !self.known().proven.contains(&resolved.version) {
-            let proof = self.proof(&resolved, call, patience);
-            call.deadline.bound(proof).await.map_err(|_| {
-                let detail = format!(
-                    "Model '{}' version {} is warming up: it has not given its first answer yet.",
-                    self.name(),
-                    resolved.version
-                );
-                Fault::new(Code::ModelUnavailable, detail).retry_after(RETRY)
-            })??;
+        let is_proven = self.known().proven.contains(&resolved.version);
+        if is_proven {
+            return Ok(resolved);
         }
+        let version = resolved.version;
+        call.deadline.bound(self.first_answer(choice, resolved, call, patience)).await.unwrap_or_else(|_| {
+            let detail = format!(
+                "Model '{}' version {version} is warming up: it has not given its first answer yet.",
+                self.name()
+            );
+            Err(Fault::new(Code::ModelUnavailable, detail).retry_after(RETRY))
+        })
+    }
+
+    /// Waits for the version that is meant to have answered. Where a task looks after the versions of each replica it has one
+    /// answer there, and nobody else need ask for it.
+    async fn first_answer(
+        self: &Arc<Self>,
+        choice: &VersionChoice,
+        resolved: Arc<Resolved>,
+        call: &Call,
+        patience: Duration,
+    ) -> Result<Arc<Resolved>, Fault> {
+        let answered = || {
+            let known = self.known();
+            known.choices.get(choice).filter(|resolved| known.proven.contains(&resolved.version)).cloned()
+        };
+        if let (Some(looks), VersionChoice::Latest | VersionChoice::Label(_)) = (self.looks.get(), choice)
+            && let Some(answered) = looks.until(answered).await?
+        {
+            return Ok(answered);
+        }
+        self.proof(&resolved, call, patience).await?;
         Ok(resolved)
     }
 

@@ -194,7 +194,7 @@ impl Pipeline {
     pub fn has_room(&self, model: &Model, call: &Call) -> Result<(), Fault> {
         self.admission
             .check(model.name(), call.deadline)
-            .inspect_err(|fault| self.metrics.photos.failed(model.name(), fault.code().name()))
+            .inspect_err(|fault| self.metrics.photos.failed(model.name(), None, fault.code().name()))
     }
 
     /// Finds the objects in a photo.
@@ -205,7 +205,8 @@ impl Pipeline {
         let photos = &self.metrics.photos;
         photos.arrived(job.image.len());
         call.record.arrived(model.name(), job.image.len());
-        let answer = self.find(model, job, call).await;
+        let mut meant = None;
+        let answer = self.find(model, job, call, &mut meant).await;
         match &answer {
             Ok(Answer { version, detections, .. }) => {
                 let labels = detections.iter().map(|found| found.label.as_str());
@@ -213,12 +214,13 @@ impl Pipeline {
                 call.record.version(*version);
                 call.record.found(detections.len());
             }
-            Err(fault) => photos.failed(model.name(), fault.code().name()),
+            Err(fault) => photos.failed(model.name(), meant, fault.code().name()),
         }
         answer
     }
 
-    async fn find(&self, model: &Model, job: Job, call: &Call) -> Result<Answer, Fault> {
+    /// As [`Self::detect`]; tells also which version the photo was meant for, as soon as that is known.
+    async fn find(&self, model: &Model, job: Job, call: &Call, meant: &mut Option<i64>) -> Result<Answer, Fault> {
         let begin = Instant::now();
         let Job { image, wanted: Wanted { version: choice, options }, keep } = job;
         let photo = if image.len() <= SHORT_FILE {
@@ -238,15 +240,20 @@ impl Pipeline {
         let admitted = Arc::new(traces::awaited(Stage::Queue, admitting).await?);
         let queue = waiting.elapsed();
         let resolved = model.resolve(&choice, call).await?;
+        *meant = Some(resolved.version);
         self.passed(model, resolved.version, call, [(Stage::Queue, queue)]);
 
         let needs = if options.crops.is_some() { Keep::Photo } else { keep };
         let mut asked = Asked { model, choice, resolved, photo, admitted, options: &options, keep: needs, call };
         let mut attempt = self.attempt(&asked).await?;
         match asked.verdict(&attempt.outcome).await? {
-            Verdict::Stands(answered) => asked.resolved = answered,
+            Verdict::Stands(answered) => {
+                *meant = Some(answered.version);
+                asked.resolved = answered;
+            }
             Verdict::Anew(current) => {
                 let named = std::mem::replace(&mut asked.choice, VersionChoice::Number(current.version));
+                *meant = Some(current.version);
                 asked.resolved = current;
                 attempt = self.attempt(&asked).await?;
                 // Hosts that take a new version one after the other may have lost this one meanwhile.
@@ -254,6 +261,7 @@ impl Pipeline {
                 if is_gone && !matches!(named, VersionChoice::Number(_)) {
                     asked.resolved = model.look_up(&named, call).await?;
                     asked.choice = VersionChoice::Number(asked.resolved.version);
+                    *meant = Some(asked.resolved.version);
                     attempt = self.attempt(&asked).await?;
                 }
                 asked.check_version(&attempt.outcome)?;

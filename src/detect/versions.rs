@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::backend::{Call, Replica, Standing};
 use crate::deadline::Deadline;
@@ -27,14 +27,48 @@ const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 /// Services that were started together must not ask together: a tenth more or less.
 const JITTER: f32 = 0.1;
 
-/// Looks at every replica once in a while, and at once where one is disturbed. A version may take as long as `patience` to
-/// answer its first picture. Ends with the model.
-pub(super) async fn follow(model: Weak<Model>, pace: Duration, patience: Duration) {
+/// What the task that looks at the replicas of a model has to do with whoever waits for the model's first answer.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    /// They are to be looked at now.
+    wanted: Notify,
+    /// What came of the looks: nothing while one is under way, then what was wrong at a replica.
+    over: watch::Sender<Option<Result<(), Fault>>>,
+}
+
+impl Looks {
+    /// Has the replicas looked at until one look has brought about what is to be found, or all are over: nothing, where they
+    /// found all in order.
+    ///
+    /// # Errors
+    /// What was wrong at a replica.
+    pub(super) async fn until<T>(&self, found: impl Fn() -> Option<T>) -> Result<Option<T>, Fault> {
+        let mut over = self.over.subscribe();
+        self.wanted.notify_one();
+        loop {
+            if let Some(found) = found() {
+                return Ok(Some(found));
+            }
+            over.changed().await.expect("who sends is still here");
+            let outcome = over.borrow_and_update().clone();
+            match (found(), outcome) {
+                (Some(found), _) => return Ok(Some(found)),
+                (None, Some(outcome)) => return outcome.map(|()| None),
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+/// Looks at every replica once in a while, and at once where one is disturbed or somebody waits for it. A version may take as
+/// long as `patience` to answer its first picture. Ends with the model.
+pub(super) async fn follow(model: Weak<Model>, told: Arc<Looks>, pace: Duration, patience: Duration) {
     let Some(mut disturbances) = model.upgrade().and_then(|model| model.backend().disturbances()) else { return };
     let room = Semaphore::new(AT_ONCE);
     let mut looks = FuturesUnordered::new();
     let mut looked_at = HashSet::new();
     let mut said = HashMap::new();
+    let mut wrong = None;
     loop {
         {
             let Some(model) = model.upgrade() else { return };
@@ -47,8 +81,10 @@ pub(super) async fn follow(model: Weak<Model>, pace: Duration, patience: Duratio
         let next = tokio::time::sleep(jittered(pace));
         tokio::pin!(next);
         loop {
+            told.over.send_replace(looks.is_empty().then(|| wrong.take().map_or(Ok(()), Err)));
             tokio::select! {
                 () = &mut next => break,
+                () = told.wanted.notified() => break,
                 changed = disturbances.changed() => match changed {
                     Ok(()) => break,
                     // The backend is gone, and the model with it.
@@ -56,6 +92,7 @@ pub(super) async fn follow(model: Weak<Model>, pace: Duration, patience: Duratio
                 },
                 Some(Look { place, trouble }) = looks.next() => {
                     looked_at.remove(&place);
+                    wrong = trouble.clone().or(wrong);
                     say(&mut said, place, trouble);
                 }
             }
@@ -192,6 +229,25 @@ fn newest_available(versions: &[VersionStatus]) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_looks_has_what_they_brought_about_or_what_was_wrong_or_nothing() {
+        let looks = Looks::default();
+        let ask = async |found: Option<i64>| looks.until(|| found).await;
+        assert_eq!(ask(Some(3)).await.expect("it is there"), Some(3));
+        let over = async |outcome: Option<Result<(), Fault>>| {
+            tokio::task::yield_now().await;
+            looks.over.send_replace(outcome);
+        };
+        let fault = || Fault::new(Code::ModelContract, "no adapter fits");
+        let (found, ()) = tokio::join!(ask(None), async {
+            over(None).await;
+            over(Some(Ok(()))).await;
+        });
+        assert_eq!(found.expect("nothing is wrong"), None);
+        let (found, ()) = tokio::join!(ask(None), over(Some(Err(fault()))));
+        assert_eq!(found.expect_err("a replica has said so").code(), Code::ModelContract);
+    }
 
     #[test]
     fn the_pace_varies_by_a_tenth() {

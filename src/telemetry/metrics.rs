@@ -127,7 +127,8 @@ mod tests {
         let version = metrics.photos.version("nanodet-g", 1);
         version.passed(Stage::Decode, Duration::from_millis(7));
         version.answered(["cat", "cat", "dog"].into_iter());
-        metrics.photos.failed("nanodet-g", "UNREADABLE_IMAGE");
+        metrics.photos.failed("nanodet-g", None, "UNREADABLE_IMAGE");
+        metrics.photos.failed("nanodet-g", Some(1), "MODEL_CONTRACT");
         metrics.photos.arrived(1234);
         let host = metrics.hosts.host("http://tf:8500");
         host.called("ok", Duration::from_millis(20));
@@ -153,7 +154,8 @@ mod tests {
             r#"spotter_detections_total{model="nanodet-g",label="cat"} 2"#,
             r#"spotter_detections_total{model="nanodet-g",label="dog"} 1"#,
             r#"spotter_photos_total{model="nanodet-g",version="1"} 1"#,
-            r#"spotter_photos_failed_total{model="nanodet-g",code="UNREADABLE_IMAGE"} 1"#,
+            r#"spotter_photos_failed_total{model="nanodet-g",version="",code="UNREADABLE_IMAGE"} 1"#,
+            r#"spotter_photos_failed_total{model="nanodet-g",version="1",code="MODEL_CONTRACT"} 1"#,
             "spotter_photo_bytes_sum 1234.0",
             r#"spotter_serving_calls_total{host="http://tf:8500",outcome="ok"} 1"#,
             r#"spotter_serving_call_duration_seconds_count{host="http://tf:8500"} 1"#,

@@ -97,29 +97,34 @@ impl Hosts {
         hosts
     }
 
-    /// The service in front of them, once every host has answered.
     async fn spotter(&self, flags: &[&str]) -> Spotter {
-        let urls: Vec<_> = self.proxies.iter().map(Proxy::url).collect();
-        let urls = urls.join(",");
-        let flags: Vec<_> =
-            ["--serving", &urls, "--serving-silence-ms", "100"].into_iter().chain(flags.iter().copied()).collect();
-        let spotter = Spotter::start(&flags).await;
-        for score in &SCORES[..self.proxies.len()] {
-            until_used(&spotter, *score).await;
-        }
-        spotter
+        behind(&self.proxies, flags).await
     }
+}
+
+/// The service in front of hosts that answer with these scores, once each has answered.
+async fn behind(proxies: &[Proxy], flags: &[&str]) -> Spotter {
+    let urls: Vec<_> = proxies.iter().map(Proxy::url).collect();
+    let urls = urls.join(",");
+    let flags: Vec<_> =
+        ["--serving", &urls, "--serving-silence-ms", "100"].into_iter().chain(flags.iter().copied()).collect();
+    let spotter = Spotter::start(&flags).await;
+    for score in &SCORES[..proxies.len()] {
+        until_used(&spotter, *score).await;
+    }
+    spotter
+}
+
+/// A proxy before each.
+async fn proxied(processes: &[ServingProcess]) -> Vec<Proxy> {
+    join_all(processes.iter().map(async |process| Proxy::before(&process.url()).await)).await
 }
 
 #[tokio::test]
 async fn one_of_three_hosts_in_any_trouble_is_noticed_by_no_client_and_used_again_afterwards() {
     let processes = SCORES.map(ServingProcess::start);
-    let proxies = join_all(processes.iter().map(|process| async { Proxy::before(&process.url()).await })).await;
-    let urls = proxies.iter().map(Proxy::url).collect::<Vec<_>>().join(",");
-    let spotter = Spotter::start(&["--serving", &urls, "--serving-silence-ms", "100"]).await;
-    for score in SCORES {
-        until_used(&spotter, score).await;
-    }
+    let proxies = proxied(&processes).await;
+    let spotter = behind(&proxies, &[]).await;
     for trouble in [
         Trouble::Refuses,
         Trouble::Freezes,
@@ -353,19 +358,20 @@ async fn the_first_sign_of_life_after_its_return_brings_a_host_back() {
 }
 
 #[tokio::test]
-async fn a_single_host_in_trouble_is_a_problem_that_says_which() {
-    let hosts = Hosts::start(1).await;
-    let spotter = hosts.spotter(&["--request-timeout-ms", "5000"]).await;
+async fn a_single_process_in_trouble_is_a_problem_that_says_which() {
+    let processes = [ServingProcess::start(SCORES[0])];
+    let proxies = proxied(&processes).await;
+    let spotter = behind(&proxies, &["--request-timeout-ms", "5000"]).await;
     for (trouble, expected) in [
         (Trouble::Refuses, (503, "MODEL_UNAVAILABLE")),
         (Trouble::Cuts(40), (503, "MODEL_UNAVAILABLE")),
         (Trouble::Babbles, (503, "MODEL_UNAVAILABLE")),
         (Trouble::Freezes, (503, "MODEL_UNAVAILABLE")),
     ] {
-        hosts.proxies[0].set(trouble);
+        proxies[0].set(trouble);
         let (status, code) = ask(&spotter).await;
         assert_eq!((status, code.as_str()), expected, "{trouble:?}");
-        hosts.proxies[0].set(Trouble::Nothing);
+        proxies[0].set(Trouble::Nothing);
         until_ready(&reqwest::Client::new(), &spotter.url("/readyz")).await;
         until_used(&spotter, SCORES[0]).await;
     }
@@ -422,6 +428,19 @@ async fn one_of_three_hosts_that_always_fails_is_noticed_by_no_client() {
 }
 
 #[tokio::test]
+async fn a_process_that_answers_too_much_is_a_problem_that_names_the_bound_and_no_reason_to_give_it_up() {
+    let process = ServingProcess::answering_with(SCORES[0], 50_000);
+    let bounded = Spotter::start(&["--serving", &process.url(), "--serving-max-answer-bytes", "100000"]).await;
+    let open = Spotter::start(&["--serving", &process.url()]).await;
+    for _ in 0..5 {
+        let body = problem(bounded.post("/v1/detect").body(photo("chelsea.png")), 502, "MODEL_CONTRACT").await;
+        assert!(body["detail"].as_str().unwrap().contains("--serving-max-answer-bytes"), "{body}");
+    }
+    assert_eq!(hosts_up(&bounded).await, 1);
+    assert_eq!(ask(&open).await, (200, SCORES[0].to_string()), "it is a megabyte, and within the usual bound");
+}
+
+#[tokio::test]
 async fn an_answer_that_is_too_large_is_not_asked_for_again_elsewhere() {
     let hosts = Hosts::start(3).await;
     let spotter = hosts.spotter(&["--serving-max-answer-bytes", "100000"]).await;
@@ -462,13 +481,14 @@ async fn an_outage_is_not_answered_with_a_flood() {
 }
 
 #[tokio::test]
-async fn a_slow_host_gets_less_of_the_work() {
-    let hosts = Hosts::start(2).await;
-    let spotter = hosts.spotter(&[]).await;
+async fn a_slow_process_gets_less_of_the_work() {
+    let processes = [SCORES[0], SCORES[1]].map(ServingProcess::start);
+    let proxies = proxied(&processes).await;
+    let spotter = behind(&proxies, &[]).await;
     let begin = Instant::now();
     assert!(all_answered(&load(&spotter, 4, 10).await));
     let each = begin.elapsed() / 10;
-    hosts.proxies[0].set(Trouble::Delays(each * 10));
+    proxies[0].set(Trouble::Delays(each * 10));
     let seen = load(&spotter, 4, 30).await;
     assert!(all_answered(&seen), "{seen:?}");
     let slow = seen.get(&(200, SCORES[0].to_string())).copied().unwrap_or_default();

@@ -16,6 +16,7 @@ mod grpc;
 mod headers;
 mod http2;
 mod image_url;
+mod leaving;
 mod lifecycle;
 mod log;
 mod masks;

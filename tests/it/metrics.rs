@@ -58,7 +58,7 @@ async fn requests_stages_detections_and_hosts_are_counted() {
         r#"spotter_requests_total{route="/v1/detect",status="422",code="INVALID_OPTION"} 1"#,
         r#"spotter_request_duration_seconds_count{route="/v1/detect"} 3"#,
         r#"spotter_photos_total{model="model",version="3"} 1"#,
-        r#"spotter_photos_failed_total{model="model",code="UNSUPPORTED_IMAGE_FORMAT"} 1"#,
+        r#"spotter_photos_failed_total{model="model",version="",code="UNSUPPORTED_IMAGE_FORMAT"} 1"#,
         r#"spotter_detections_total{model="model",label="cat"} 1"#,
         r#"spotter_photos_in_flight{model="model"} 0"#,
         r#"spotter_photos_queued{model="model"} 0"#,
@@ -102,7 +102,23 @@ async fn grpc_calls_are_counted_by_method_with_the_status_that_http_has() {
     has(&text, &calls("Detect", r#"status="200",code=""} 1"#));
     has(&text, &calls("DetectBatch", r#"status="200",code=""} 1"#));
     has(&text, r#"spotter_photos_total{model="model",version="3"} 3"#);
-    has(&text, r#"spotter_photos_failed_total{model="model",code="UNSUPPORTED_IMAGE_FORMAT"} 3"#);
+    has(&text, r#"spotter_photos_failed_total{model="model",version="",code="UNSUPPORTED_IMAGE_FORMAT"} 3"#);
+}
+
+#[tokio::test]
+async fn what_a_version_fails_at_is_told_from_what_another_does() {
+    let (serving, spotter) = busy().await;
+    for (version, count) in [(3, 1), (4, 2)] {
+        serving.change(|script| {
+            script.version = version;
+            script.predict = Arc::new(|_| Err(Status::internal("no kernel image is available")));
+        });
+        for _ in 0..count {
+            problem(raw(&spotter, "/v1/detect", photo("chelsea.png")), 502, "MODEL_CONTRACT").await;
+        }
+        let labels = format!(r#"model="model",version="{version}",code="MODEL_CONTRACT""#);
+        has(&scraped(&spotter).await, &format!("spotter_photos_failed_total{{{labels}}} {count}"));
+    }
 }
 
 /// With its head nobody knows yet how it ends.

@@ -1,7 +1,6 @@
 //! More photos than can be answered: who is let in, who is told to come back, and what nobody pays for.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -139,60 +138,6 @@ async fn an_upload_that_finds_the_model_full_when_it_has_arrived_is_not_unpacked
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("OVERLOADED"), "{answer}");
     serving.release();
     assert_eq!(busy.await.unwrap().unwrap().status(), 200);
-}
-
-#[tokio::test]
-async fn a_client_that_leaves_the_queue_costs_the_model_server_nothing() {
-    let serving = ScriptedServing::start(Script::image_tensor()).await;
-    let service = app::build(&settings(&["--serving", &serving.url(), "--max-in-flight", "1"])).unwrap();
-    let admission = service.pipeline.admission.clone();
-    let spotter = Spotter::run(service).await;
-    serving.change(|script| script.hang = true);
-    let busy = tokio::spawn(upload(&spotter).send());
-    serving.until(|received| received.predicts.len() == 1).await;
-    let leaves = tokio::spawn(upload(&spotter).send());
-    until(|| admission.load("model").queued == 1).await;
-    leaves.abort();
-    until(|| admission.load("model").queued == 0).await;
-    serving.release();
-    assert_eq!(busy.await.unwrap().unwrap().status(), 200);
-    until(|| admission.load("model").in_flight == 0).await;
-    assert_eq!(serving.received(|received| received.predicts.len()), 1);
-}
-
-#[tokio::test]
-async fn a_client_that_leaves_while_it_waits_for_a_core_costs_the_model_server_nothing() {
-    let serving = ScriptedServing::start(Script::image_tensor()).await;
-    let service = app::build(&settings(&["--serving", &serving.url(), "--workers", "1"])).unwrap();
-    let (pipeline, model) = (&service.pipeline, service.catalog.default_model());
-    let (release, released) = mpsc::channel::<()>();
-    let (started, starts) = tokio::sync::oneshot::channel();
-    let workers = pipeline.workers.clone();
-    let busy = tokio::spawn(async move {
-        let hold = move || {
-            started.send(()).unwrap();
-            let _ = released.recv();
-            Ok(())
-        };
-        workers.run(Deadline::after(Duration::from_secs(60)), hold).await
-    });
-    starts.await.unwrap();
-    // The pipeline itself: over HTTP the options would wait for the core before the photo does.
-    let call = Call::new(Deadline::after(Duration::from_secs(60)), RequestId::generate());
-    let job = || Job {
-        image: photo("chelsea.png"),
-        wanted: Wanted::read(&[], model.profile().defaults, &model.labels()).unwrap(),
-        keep: Keep::Nothing,
-    };
-    tokio::select! {
-        _ = pipeline.detect(model, job(), &call) => panic!("there is no core"),
-        () = until(|| pipeline.admission.load("model").in_flight == 1) => {}
-    }
-    assert_eq!(pipeline.admission.load("model").in_flight, 0, "its place is free");
-    release.send(()).unwrap();
-    busy.await.unwrap().unwrap();
-    pipeline.detect(model, job(), &call).await.unwrap();
-    assert_eq!(serving.received(|received| received.predicts.len()), 1, "the one that stayed");
 }
 
 #[tokio::test]

@@ -107,6 +107,32 @@ async fn a_new_version_is_used_once_it_has_answered_a_blank_picture() {
 }
 
 #[tokio::test]
+async fn a_model_is_ready_once_it_has_answered_one_blank_picture_however_many_ask_meanwhile() {
+    let serving = ScriptedServing::start(Script { cold: Some(3), ..Script::image_tensor() }).await;
+    let spotter = before(&[&serving], OFTEN).await;
+    for _ in 0..2 {
+        let body = problem(spotter.get("/readyz"), 503, "MODEL_UNAVAILABLE").await;
+        assert!(body["detail"].as_str().unwrap().contains("warming up"), "{body}");
+    }
+    serving.change(|script| script.cold = None);
+    serving.release();
+    spotter.ready().await;
+    assert_eq!(serving.received(|received| received.predicts.len()), 1);
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_answer_says_why_and_is_ready_as_soon_as_it_can() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    serving.change(|script| script.predict = Arc::new(|_| Err(Status::internal("no kernel image is available"))));
+    let spotter = before(&[&serving], NEVER).await;
+    problem(spotter.get("/readyz"), 502, "MODEL_CONTRACT").await;
+    serving.change(|script| script.predict = Arc::new(|_| Ok(cat_and_dog())));
+    // Who asks has the hosts looked at; what was seen holds for half a second.
+    let ready = async { while spotter.get("/readyz").send().await.unwrap().status() != 200 {} };
+    tokio::time::timeout(Duration::from_secs(60), ready).await.expect("within a minute");
+}
+
+#[tokio::test]
 async fn when_the_old_version_is_gone_clients_wait_for_the_new_one_to_be_warm() {
     let serving = ScriptedServing::start(Script::image_tensor()).await;
     let spotter = before(&[&serving], NEVER).await;

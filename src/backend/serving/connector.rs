@@ -84,3 +84,67 @@ impl Connector {
             .connect_lazy()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::Instant;
+    use tonic::{Code, Request};
+
+    use super::super::proto::tensorflow::serving::GetModelStatusRequest;
+    use super::super::proto::tensorflow::serving::model_service_client::ModelServiceClient;
+    use super::*;
+
+    /// RFC 9113, 3.4 and 4.1: what a client says first, and the head of a frame, with a length of three bytes, a type and flags.
+    const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
+    const HEAD: usize = 9;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const ACK: u8 = 1;
+
+    /// A peer that takes calls and answers none, and pings if so told. How many of those came until the client hung up.
+    async fn pings(mut socket: TcpStream, answers: bool) -> usize {
+        let frame =
+            |kind, flags, payload: &[u8]| [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, 0], payload].concat();
+        socket.write_all(&frame(SETTINGS, 0, &[])).await.expect("the client is there");
+        socket.read_exact(&mut [0; PREFACE]).await.expect("the client begins");
+        let mut count = 0;
+        let mut head = [0; HEAD];
+        while socket.read_exact(&mut head).await.is_ok() {
+            let [_, high, low, kind, flags, ..] = head;
+            let mut payload = vec![0; usize::from(u16::from_be_bytes([high, low]))];
+            socket.read_exact(&mut payload).await.expect("a whole frame");
+            if kind == PING && flags & ACK == 0 {
+                count += 1;
+                if answers {
+                    socket.write_all(&frame(PING, ACK, &payload)).await.expect("the client is there");
+                }
+            }
+        }
+        count
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_by_which_nothing_comes_is_given_up_and_one_whose_pings_are_answered_is_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let socket = listener.local_addr().expect("it is bound");
+        let place = Place { address: format!("http://{socket}").parse().expect("an address"), socket: Some(socket) };
+        let connector = Connector::new(Duration::from_secs(1), None).expect("without TLS");
+        let limit = Duration::from_secs(300);
+        let ask = async || {
+            let mut request = Request::new(GetModelStatusRequest { model_spec: None });
+            request.set_timeout(limit);
+            let begin = Instant::now();
+            let status = ModelServiceClient::new(connector.channel(&place)).get_model_status(request).await;
+            (status.expect_err("nobody answers").code(), begin.elapsed())
+        };
+        let peer = async |answers| pings(listener.accept().await.expect("somebody connects").0, answers).await;
+
+        let ((code, took), count) = tokio::join!(ask(), peer(false));
+        assert_eq!((code, count), (Code::Unavailable, 1));
+        assert!((KEEPALIVE + KEEPALIVE_TIMEOUT..limit / 2).contains(&took), "{took:?}");
+        let ((code, took), count) = tokio::join!(ask(), peer(true));
+        assert!(took >= limit && count >= 8, "{code:?} after {took:?}, {count} pings");
+    }
+}

@@ -59,6 +59,7 @@ struct StageOf {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Failure {
     model: Arc<str>,
+    version: Option<i64>,
     code: &'static str,
 }
 
@@ -73,7 +74,7 @@ struct Class {
 struct ModelSeries {
     name: Arc<str>,
     versions: Known<i64, Arc<VersionSeries>>,
-    failures: Known<&'static str, Counter>,
+    failures: Known<(Option<i64>, &'static str), Counter>,
     classes: Arc<Classes>,
 }
 
@@ -105,7 +106,7 @@ impl Photos {
         let failed = Family::default();
         registry.register(
             "photos_failed",
-            "Photos that could not be answered, by model and problem code",
+            "Photos that could not be answered, by model, version where it was known by then, and problem code",
             failed.clone(),
         );
         let bytes = Histogram::new(BYTES);
@@ -130,14 +131,14 @@ impl Photos {
         observe(&self.fetched, took);
     }
 
-    /// A photo could not be answered.
-    pub fn failed(&self, model: &str, code: &'static str) {
+    /// A photo could not be answered. It was on its way to this version, where that was known by then.
+    pub fn failed(&self, model: &str, version: Option<i64>, code: &'static str) {
         let model = self.model(model);
         let make = || {
-            let labels = Failure { model: Arc::clone(&model.name), code };
-            (code, self.failed.get_or_create_owned(&labels))
+            let labels = Failure { model: Arc::clone(&model.name), version, code };
+            ((version, code), self.failed.get_or_create_owned(&labels))
         };
-        model.failures.get_or_make(code, make).inc();
+        model.failures.get_or_make(&(version, code), make).inc();
     }
 
     /// The series of this version of this model, whose name is one that the operator gave.

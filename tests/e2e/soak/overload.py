@@ -147,7 +147,7 @@ def before_a_model_server(binary: Path) -> None:
         warm_ups = model.predicts() - measured.answered
     print(f"predicts beside those that were answered: {warm_ups}")
     measured.check()
-    assert warm_ups <= 2, "the blank pictures of the start, for /readyz and for the host, and none for who was refused"
+    assert warm_ups == 1, "the blank picture of the start, and none for who was refused"
 
 
 def on_one_core(binary: Path) -> None:

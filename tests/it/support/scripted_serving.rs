@@ -380,11 +380,17 @@ pub fn cat_and_dog() -> PredictResponse {
 
 /// One cat, as sure as that.
 pub fn response_with_score(score: f32) -> PredictResponse {
+    response_with_boxes(score, 1)
+}
+
+/// The same cat as often.
+pub fn response_with_boxes(score: f32, boxes: usize) -> PredictResponse {
+    let rows = boxes as i64;
     response(&[
-        ("detection_boxes", floats(&[1, 1, 4], &[0.25, 0.25, 0.75, 0.75])),
-        ("detection_scores", floats(&[1, 1], &[score])),
-        ("detection_classes", floats(&[1, 1], &[17.0])),
-        ("num_detections", floats(&[1], &[1.0])),
+        ("detection_boxes", floats(&[1, rows, 4], &[0.25, 0.25, 0.75, 0.75].repeat(boxes))),
+        ("detection_scores", floats(&[1, rows], &vec![score; boxes])),
+        ("detection_classes", floats(&[1, rows], &vec![17.0; boxes])),
+        ("num_detections", floats(&[1], &[boxes as f32])),
     ])
 }
 

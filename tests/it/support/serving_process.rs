@@ -7,12 +7,14 @@ use std::process::{Child, Command, Stdio};
 
 use tokio::net::TcpListener;
 
-use super::scripted_serving::{Script, ScriptedServing, response_with_score};
+use super::scripted_serving::{Script, ScriptedServing, response_with_boxes};
 
 /// Where the process is to listen; set only for it.
 const LISTEN: &str = "SPOTTER_TEST_SERVING_LISTEN";
 /// The score of what it sees, by which its answers are known.
 const SCORE: &str = "SPOTTER_TEST_SERVING_SCORE";
+/// How often it sees it.
+const BOXES: &str = "SPOTTER_TEST_SERVING_BOXES";
 const LINE: &str = "scripted serving at ";
 
 /// The process; it ends with this.
@@ -20,19 +22,26 @@ pub struct ServingProcess {
     child: Child,
     address: SocketAddr,
     score: f32,
+    boxes: usize,
 }
 
 impl ServingProcess {
-    /// On a free port.
+    /// On a free port; it sees one cat.
     pub fn start(score: f32) -> Self {
-        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), score)
+        Self::answering_with(score, 1)
     }
 
-    fn at(address: SocketAddr, score: f32) -> Self {
+    /// It sees as many cats.
+    pub fn answering_with(score: f32, boxes: usize) -> Self {
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), score, boxes)
+    }
+
+    fn at(address: SocketAddr, score: f32, boxes: usize) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "support::serving_process::serve_until_killed", "--ignored", "--nocapture"])
             .env(LISTEN, address.to_string())
             .env(SCORE, score.to_string())
+            .env(BOXES, boxes.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -42,7 +51,7 @@ impl ServingProcess {
             .map(Result::unwrap)
             .find_map(|line| line.split_once(LINE).map(|(_, address)| address.parse().unwrap()))
             .expect("it says where it listens");
-        Self { child, address, score }
+        Self { child, address, score, boxes }
     }
 
     pub fn url(&self) -> String {
@@ -57,7 +66,7 @@ impl ServingProcess {
 
     /// Another process on the same port.
     pub fn restart(&mut self) {
-        *self = Self::at(self.address, self.score);
+        *self = Self::at(self.address, self.score, self.boxes);
     }
 
     /// SIGSTOP: connections stay open, nothing is answered.
@@ -90,9 +99,10 @@ impl Drop for ServingProcess {
 async fn serve_until_killed() {
     let Ok(listen) = std::env::var(LISTEN) else { return };
     let score: f32 = std::env::var(SCORE).unwrap().parse().unwrap();
+    let boxes: usize = std::env::var(BOXES).unwrap().parse().unwrap();
     let listener = TcpListener::bind(listen).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let _serving = ScriptedServing::on(listener, Script::answering(response_with_score(score)));
+    let _serving = ScriptedServing::on(listener, Script::answering(response_with_boxes(score, boxes)));
     println!("{LINE}{address}");
     std::io::stdout().flush().unwrap();
     // Its parent holds the other end of this pipe: without a parent it ends as well.
