@@ -38,8 +38,9 @@ def main() -> None:
                 for way, environment in WAYS.items()
             }
             for photo in PHOTOS:
-                for way, sample in bench.in_turns(services, photo, 4).items():
-                    rows[way].append(f"{sample.cpu_ms:.2f}")
+                turns = bench.in_turns(services, photo, 4)
+                for way in services:
+                    rows[way].append(f"{turns.of(way).cpu_ms:.2f}")
         for way, environment in WAYS.items():
             with bench.spotter(C, "--serving", model.url, **environment) as service:
                 bench.load(service, "0.1 MP JPEG", 1, 0.1, least=2)
