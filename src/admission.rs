@@ -2,7 +2,7 @@
 //! in front of that a queue that is bounded by time.
 //!
 //! A photo is small as a file and large as pixels: 50 megapixels can be a file of 60 kB. So what is counted is pixels, from
-//! before a photo is decoded until its answer is made. Photos are counted too: each goes through several jobs, and jobs are
+//! before a photo is decoded until its answer is made: its own, and those of the canvases that are made of it. Photos are counted too: each goes through several jobs, and jobs are
 //! done in the order in which they came, so that with too many at once all would be decoded before the first is looked at.
 //!
 //! Waiting costs everybody behind as well. So a photo is refused at once where, by how long photos took lately, its turn would
@@ -55,8 +55,10 @@ pub struct Admission {
 #[derive(Debug)]
 struct Gate {
     limit: usize,
+    /// Taken before the memory, so that a model whose photos wait for a place holds no memory back from others.
     places: Arc<Semaphore>,
     queued: AtomicUsize,
+    in_flight: AtomicUsize,
     held: Mutex<Held>,
 }
 
@@ -87,7 +89,7 @@ impl Held {
 /// How busy a model is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
-    /// Photos that wait for their turn.
+    /// Photos that wait for their turn, be it for a place or for memory.
     pub queued: usize,
     /// Photos that are worked on.
     pub in_flight: usize,
@@ -135,7 +137,7 @@ impl Admission {
         let gate = self.gate(model);
         let share = permits(pixels).min(self.permits);
         let waiting = Queued::enter(&gate);
-        let Turn { expected, patience, is_too_late } = self.turn(&gate, waiting.ahead, deadline);
+        let Turn { expected, patience, is_too_late } = self.turn(&gate, waiting.ahead, share, deadline);
         if is_too_late {
             drop(waiting);
             return Err(gate.full(model, TOO_MANY, expected));
@@ -145,28 +147,31 @@ impl Admission {
             (place, Arc::clone(&self.memory).acquire_many_owned(share).await)
         };
         // A free place is taken whatever the estimate: without photos there would never be a better one.
-        let room = deadline.at_most(patience.max(FREE)).bound(room).await;
-        drop(waiting);
-        let Ok((place, pixels)) = room else {
+        let Ok((place, pixels)) = deadline.at_most(patience.max(FREE)).bound(room).await else {
+            drop(waiting);
             return Err(gate.full(model, "had no room for the photo in time", expected));
         };
+        drop(waiting);
+        gate.in_flight.fetch_add(1, Ordering::Relaxed);
         let open = "the semaphore is never closed";
         let (place, pixels) = (place.expect(open), pixels.expect(open));
         Ok(Admitted { gate, since: Instant::now(), _place: place, _pixels: pixels })
     }
 
-    /// That a photo which came now would be let in, for whoever has not sent it yet. It says nothing of later.
+    /// That a photo which came now would be let in, however small, for whoever has not sent it yet. It says nothing of later.
     ///
     /// # Errors
     /// `OVERLOADED`, as [`Self::admit`] answers at once.
     pub fn check(&self, model: &str, deadline: Deadline) -> Result<(), Fault> {
         let gate = self.gate(model);
-        let Turn { expected, is_too_late, .. } = self.turn(&gate, gate.queued.load(Ordering::Relaxed), deadline);
+        let Turn { expected, is_too_late, .. } = self.turn(&gate, gate.queued.load(Ordering::Relaxed), 1, deadline);
         if is_too_late { Err(gate.full(model, TOO_MANY, expected)) } else { Ok(()) }
     }
 
-    fn turn(&self, gate: &Gate, ahead: usize, deadline: Deadline) -> Turn {
-        let (expected, held) = gate.expected_wait(ahead);
+    fn turn(&self, gate: &Gate, ahead: usize, share: u32, deadline: Deadline) -> Turn {
+        // Those ahead may be larger or smaller: what they take is known to nobody but the memory.
+        let has_memory = self.memory.available_permits() >= (ahead + 1).saturating_mul(share as usize);
+        let (expected, held) = gate.expected_wait(ahead, has_memory);
         let left = deadline.left();
         // Half at most, so that a hiccup on the way does not cost those who have waited longest their answer.
         let patience = self.bounds.queue_time.min(left / 2).min(left.saturating_sub(held));
@@ -213,23 +218,30 @@ const FREE: Duration = Duration::from_millis(1);
 
 impl Gate {
     fn new(limit: usize) -> Self {
-        Self { limit, places: Arc::new(Semaphore::new(limit)), queued: AtomicUsize::new(0), held: Mutex::default() }
+        Self {
+            limit,
+            places: Arc::new(Semaphore::new(limit)),
+            queued: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            held: Mutex::default(),
+        }
     }
 
-    /// How long until a photo with so many ahead of it has a place, and how long it holds that at most. Both are zero where a
-    /// place is free.
-    fn expected_wait(&self, ahead: usize) -> (Duration, Duration) {
-        if self.places.available_permits() > ahead {
+    /// How long until a photo with so many ahead of it has its turn, and how long it holds its place at most. Both are zero
+    /// where a place is free, and memory. As many are worked on at once as there are now: places, or what the memory holds.
+    fn expected_wait(&self, ahead: usize, has_memory: bool) -> (Duration, Duration) {
+        if has_memory && self.places.available_permits() > ahead {
             return (Duration::ZERO, Duration::ZERO);
         }
         let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let turns = (ahead + 1) as f64 / self.limit as f64;
+        let at_once = self.in_flight.load(Ordering::Relaxed).max(1);
+        let turns = (ahead + 1) as f64 / at_once as f64;
         (Duration::from_secs_f64(turns * held.mean), Duration::from_secs_f64(held.at_most()))
     }
 
     fn load(&self) -> Load {
-        let free = self.places.available_permits().min(self.limit);
-        Load { queued: self.queued.load(Ordering::Relaxed), in_flight: self.limit - free, limit: self.limit }
+        let (queued, in_flight) = (self.queued.load(Ordering::Relaxed), self.in_flight.load(Ordering::Relaxed));
+        Load { queued, in_flight, limit: self.limit }
     }
 
     fn full(&self, model: &str, what: &str, wait: Duration) -> Fault {
@@ -244,6 +256,7 @@ impl Gate {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
+        self.gate.in_flight.fetch_sub(1, Ordering::Relaxed);
         let last = self.since.elapsed().as_secs_f64();
         self.gate.held.lock().unwrap_or_else(PoisonError::into_inner).learn(last);
     }
@@ -369,6 +382,21 @@ mod tests {
             assert_eq!(fault.code(), Code::Overloaded);
         }
         assert_eq!(begin.elapsed().as_secs(), 5, "nobody waits for longer than the queue's time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_memory_is_not_in_work_and_those_behind_are_told_at_once() {
+        let admission = Admission::new(bounds(64, 10_000_000, Duration::from_secs(5)));
+        *admission.gate("m").held.lock().expect("whole") = Held { mean: 4.0, deviation: 0.0 };
+        let _one = admission.admit("m", 6_000_000, Deadline::after(LATE)).await.expect("free");
+        let waits = admission.clone();
+        tokio::spawn(async move { waits.admit("m", 6_000_000, Deadline::after(LATE)).await.map(drop) });
+        until_queued(&admission, 1).await;
+        assert_eq!(admission.load("m"), Load { queued: 1, in_flight: 1, limit: 64 });
+        let begin = tokio::time::Instant::now();
+        let fault = admission.admit("m", 6_000_000, Deadline::after(LATE)).await.expect_err("eight seconds");
+        assert_eq!((begin.elapsed(), fault.retry_wait()), (Duration::ZERO, Some(Duration::from_secs(8))));
+        admission.check("m", Deadline::after(LATE)).expect_err("nor is there any for who asks beforehand");
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@ use crate::deadline::Deadline;
 use crate::detect::options::Defaults;
 use crate::detect::versions::{self, Looks};
 use crate::fault::{Code, Fault};
+use crate::geometry::{Size, View};
 use crate::model::adapter::{self, Adapter, Extras};
 use crate::model::labels::LabelMap;
 use crate::model::mapping::Mapping;
@@ -264,6 +265,16 @@ impl Model {
             let detail = format!("Model '{}' did not say in the request's time what its {choice} is.", self.name());
             Fault::new(Code::ModelDeadline, detail)
         })?
+    }
+
+    /// Pixels of the canvas on which a photo is laid for the version meant. Where that is not known yet, of the largest that is
+    /// made for a model which leaves the size open.
+    pub fn canvas(&self, choice: &VersionChoice, photo: Size) -> u64 {
+        let max_side = self.profile.max_side;
+        let known = self.known().choices.get(choice).cloned();
+        known.map_or(u64::from(max_side).pow(2), |resolved| {
+            resolved.adapter.input.letterbox(View::whole(photo), max_side).canvas.pixels()
+        })
     }
 
     /// Asks the backend on behalf of all who name the choice; it ends as unremembered as it began where it cannot be answered.

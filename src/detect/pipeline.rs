@@ -14,7 +14,7 @@ use crate::detect::options::{Options, OrientationPolicy, Param, Wanted};
 use crate::detect::select::{Detection, select};
 use crate::detect::{crops, keypoints, masks, views};
 use crate::fault::{Code, Fault, FieldError};
-use crate::geometry::{Letterbox, Size, View};
+use crate::geometry::{Letterbox, Size};
 use crate::image::{Decoded, Encoded, Format, Limits, Rgb};
 use crate::model::adapter::Extras;
 use crate::model::input::{self, Form, Input, Prepared};
@@ -98,9 +98,9 @@ pub struct Timings {
     pub queue: Duration,
     /// From the file to upright pixels.
     pub decode: Duration,
-    /// From pixels to the model's input.
+    /// From pixels to the model's input, of all views.
     pub prepare: Duration,
-    /// The model, there and back.
+    /// The model, there and back. Views after the first are prepared meanwhile.
     pub infer: Duration,
     /// From the model's answer to detections.
     pub interpret: Duration,
@@ -108,12 +108,20 @@ pub struct Timings {
     pub total: Duration,
 }
 
-/// The views of a photo in the model's terms, and its pixels where they are wanted later.
+/// The first view of a photo in the model's terms, and the photo where it is needed later: for other views, or as it is.
 struct Ready {
-    prepared: Vec<Prepared>,
-    pixels: Option<Rgb>,
+    first: Prepared,
+    decoded: Option<Decoded>,
     decode: Duration,
     prepare: Duration,
+}
+
+/// What the model is asked about.
+enum Look {
+    /// A view that is there.
+    Prepared(Prepared),
+    /// Another one of the same photo.
+    Of(Arc<Decoded>, Letterbox),
 }
 
 /// What the model's answers say of a photo.
@@ -137,8 +145,8 @@ struct Attempt {
     outcome: Result<Vec<Prediction>, Fault>,
 }
 
-/// Views of one photo that the model is asked about beside each other: some, so that a photo in tiles is not answered in
-/// single file, and not all, so that it does not take every place in the queue.
+/// Views of one photo that are prepared and that the model is asked about beside each other: some, so that a photo in tiles is
+/// not answered in single file, and not all, so that it takes neither every place in the queue nor memory for all of them.
 const VIEWS_AT_ONCE: usize = 4;
 
 /// Numbers in an answer up to which it is read where it comes, as most are: a hundred boxes are six hundred. That takes some
@@ -235,13 +243,17 @@ impl Pipeline {
         });
         call.record.seen(photo.format().name(), photo.photo());
         let choice = model.version(&choice).clone();
+        let views_at_once = (1 + options.tiles).min(VIEWS_AT_ONCE) as u64;
+        let pixels = photo.photo().pixels() + views_at_once * model.canvas(&choice, photo.photo());
         let waiting = Instant::now();
-        let admitting = self.admission.admit(model.name(), photo.photo().pixels(), call.deadline);
-        let admitted = Arc::new(traces::awaited(Stage::Queue, admitting).await?);
+        let admitted = traces::awaited(Stage::Queue, self.admission.admit(model.name(), pixels, call.deadline)).await;
         let queue = waiting.elapsed();
+        // Also of a photo that has waited in vain.
+        call.record.passed(Stage::Queue, queue);
+        let admitted = Arc::new(admitted?);
         let resolved = model.resolve(&choice, call).await?;
         *meant = Some(resolved.version);
-        self.passed(model, resolved.version, call, [(Stage::Queue, queue)]);
+        self.metrics.photos.version(model.name(), resolved.version).passed(Stage::Queue, queue);
 
         let needs = if options.crops.is_some() { Keep::Photo } else { keep };
         let mut asked = Asked { model, choice, resolved, photo, admitted, options: &options, keep: needs, call };
@@ -346,29 +358,62 @@ impl Pipeline {
     /// The photo's own, and those of options that this version cannot serve; the model's are the outcome.
     async fn attempt(&self, asked: &Asked<'_>) -> Result<Attempt, Fault> {
         asked.check_extras()?;
-        let Asked { model, choice, resolved, photo, admitted, options, keep, call } = asked;
+        let Asked { model, resolved, photo, admitted, options, keep, call, .. } = asked;
         let max_side = model.profile().max_side;
         let side = resolved.adapter.input.side(max_side);
         let views = views::plan(photo.photo(), options.region, options.tiles, side)?;
+        let input = &resolved.adapter.input;
+        let mut letterboxes: Vec<_> = views.iter().map(|view| input.letterbox(*view, max_side)).collect();
         let job = {
             let (photo, resolved, keep, share) = (Arc::clone(photo), Arc::clone(resolved), *keep, Arc::clone(admitted));
+            let letterboxes = letterboxes.clone();
             move || {
                 let _share = share;
-                ready(&photo, &views, &resolved.adapter.input, keep, max_side)
+                ready(&photo, &letterboxes, &resolved.adapter.input, keep)
             }
         };
-        let Ready { prepared, pixels, decode, prepare } = self.workers.run(call.deadline, job).await?;
+        let Ready { first, decoded, decode, mut prepare } = self.workers.run(call.deadline, job).await?;
         self.passed(model, resolved.version, call, [(Stage::Decode, decode), (Stage::Prepare, prepare)]);
+        letterboxes[0] = first.letterbox;
+        let decoded = decoded.map(Arc::new);
         let begin = Instant::now();
-        let letterboxes = prepared.iter().map(|prepared| prepared.letterbox).collect();
-        let predicts = prepared
-            .into_iter()
-            .map(|prepared| model.predict(choice, resolved, prepared.tensor, options.extras(), call));
-        let predicting = futures::stream::iter(predicts).buffered(VIEWS_AT_ONCE).try_collect();
-        let outcome = traces::awaited(Stage::Infer, predicting).await;
+        let mut asking = vec![self.ask(asked, Look::Prepared(first))];
+        for letterbox in &letterboxes[1..] {
+            let decoded = Arc::clone(decoded.as_ref().expect("a photo of several views is kept for them"));
+            asking.push(self.ask(asked, Look::Of(decoded, *letterbox)));
+        }
+        let asking = futures::stream::iter(asking).buffered(VIEWS_AT_ONCE).try_collect();
+        let outcome: Result<Vec<_>, Fault> = traces::awaited(Stage::Infer, asking).await;
         let infer = begin.elapsed();
         self.passed(model, resolved.version, call, [(Stage::Infer, infer)]);
+        let outcome = outcome.map(|answers| {
+            let (predictions, took): (_, Vec<_>) = answers.into_iter().unzip();
+            prepare += took.iter().sum::<Duration>();
+            predictions
+        });
+        let pixels = decoded.and_then(Arc::into_inner).filter(|_| *keep == Keep::Photo).and_then(Decoded::into_photo);
         Ok(Attempt { letterboxes, pixels, decode, prepare, infer, outcome })
+    }
+
+    /// Asks the model about one view, which is made now unless it is there. How long a core took to make it is told as well.
+    async fn ask(&self, asked: &Asked<'_>, look: Look) -> Result<(Prediction, Duration), Fault> {
+        let Asked { model, choice, resolved, admitted, options, call, .. } = asked;
+        let (tensor, took) = match look {
+            Look::Prepared(Prepared { tensor, .. }) => (tensor, Duration::ZERO),
+            Look::Of(decoded, letterbox) => {
+                let (version, share) = (Arc::clone(resolved), Arc::clone(admitted));
+                let job = move || {
+                    let _share = share;
+                    let begin = Instant::now();
+                    let input = &version.adapter.input;
+                    let prepared =
+                        traces::on_core(Stage::Prepare, || input.prepare(Cow::Borrowed(&decoded), letterbox))?;
+                    Ok((prepared.tensor, begin.elapsed()))
+                };
+                self.workers.run(call.deadline, job).await?
+            }
+        };
+        Ok((model.predict(choice, resolved, tensor, options.extras(), call).await?, took))
     }
 
     /// Who is at fault when a model refuses a file that it was to decode itself: the file, if we cannot decode it
@@ -396,43 +441,36 @@ impl Pipeline {
     }
 }
 
-/// From a file to the model's inputs, one a view.
-fn ready(photo: &Encoded, views: &[View], input: &Input, keep: Keep, max_side: u32) -> Result<Ready, Fault> {
+/// From a file to the model's input for the first of these views.
+fn ready(photo: &Encoded, views: &[Letterbox], input: &Input, keep: Keep) -> Result<Ready, Fault> {
     let begin = Instant::now();
     // A model that decodes by itself gets the client's own file, and nothing is decoded here.
-    if input.form == Form::Encoded
-        && views.iter().all(View::is_whole)
+    if let [only] = views
+        && input.form == Form::Encoded
+        && only.view.is_whole()
         && let Some(file) = photo.untouched()
     {
-        let prepared = views.iter().map(|_| input::untouched(file.clone(), photo.photo())).collect();
-        let pixels = if keep == Keep::Photo { photo.decode()?.into_photo() } else { None };
-        return Ok(Ready { prepared, pixels, decode: begin.elapsed(), prepare: Duration::ZERO });
+        let decoded = if keep == Keep::Photo { Some(photo.decode()?) } else { None };
+        let first = input::untouched(file.clone(), photo.photo());
+        return Ok(Ready { first, decoded, decode: begin.elapsed(), prepare: Duration::ZERO });
     }
 
-    let letterboxes: Vec<_> = views.iter().map(|view| input.letterbox(*view, max_side)).collect();
     let decoded = traces::on_core(Stage::Decode, || match keep {
         Keep::Photo => photo.decode(),
-        Keep::Nothing => photo.decode_at_least(most(letterboxes.iter().map(Letterbox::least))),
+        Keep::Nothing => photo.decode_at_least(most(views.iter().map(Letterbox::least))),
     })?;
     let decode = begin.elapsed();
 
     let begin = Instant::now();
-    let (prepared, pixels) = traces::on_core(Stage::Prepare, move || {
-        let (last, others) = letterboxes.split_last().expect("the whole photo or a region is looked at");
-        let prepared = others.iter().map(|letterbox| input.prepare(Cow::Borrowed(&decoded), *letterbox));
-        let mut prepared = prepared.collect::<Result<Vec<_>, Fault>>()?;
-        Ok(match keep {
-            Keep::Photo => {
-                prepared.push(input.prepare(Cow::Borrowed(&decoded), *last)?);
-                (prepared, decoded.into_photo())
-            }
-            Keep::Nothing => {
-                prepared.push(input.prepare(Cow::Owned(decoded), *last)?);
-                (prepared, None)
-            }
-        })
+    let is_needed_later = keep == Keep::Photo || views.len() > 1;
+    let (first, decoded) = traces::on_core(Stage::Prepare, || {
+        if is_needed_later {
+            Ok((input.prepare(Cow::Borrowed(&decoded), views[0])?, Some(decoded)))
+        } else {
+            Ok((input.prepare(Cow::Owned(decoded), views[0])?, None))
+        }
     })?;
-    Ok(Ready { prepared, pixels, decode, prepare: begin.elapsed() })
+    Ok(Ready { first, decoded, decode, prepare: begin.elapsed() })
 }
 
 /// The longest of all widths and of all heights.

@@ -92,12 +92,12 @@ impl Upload {
             Form::Unsaid(found) if !bytes.is_empty() && is_text(&bytes) => return Err(unsupported(&found)),
             Form::Unsaid(_) => (Source::Sent(bytes), Vec::new()),
             Form::Json if bytes.len() <= SHORT_BODY => json::one_photo(&bytes, "The body")?,
-            Form::Json => workers.run(call.deadline, move || json::one_photo(&bytes, "The body")).await?,
+            // Taken apart beside the photos in work: only then is it known whether there is a photo in it.
+            Form::Json => workers.run_brief(call.deadline, move || json::one_photo(&bytes, "The body")).await?,
             Form::Multipart { boundary } if bytes.len() <= SHORT_BODY => multipart::one_photo(bytes, boundary).await?,
             Form::Multipart { boundary } => {
-                workers
-                    .run(call.deadline, move || futures::executor::block_on(multipart::one_photo(bytes, boundary)))
-                    .await?
+                let take_apart = move || futures::executor::block_on(multipart::one_photo(bytes, boundary));
+                workers.run_brief(call.deadline, take_apart).await?
             }
         };
         Ok(Self { photo: photo.held(&room), params: stronger_first(query, more) })

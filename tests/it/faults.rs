@@ -12,7 +12,6 @@ use serde_json::Value;
 use spotter::app;
 use spotter::backend::serving::{Resolve, Serving};
 use spotter::detect::{Catalog, Model, Profile};
-use spotter::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
@@ -508,6 +507,31 @@ impl Resolve for Names {
     }
 }
 
+/// The service in front of whatever this name server says.
+async fn behind_name(names: &Arc<Names>, flags: &[&str]) -> Spotter {
+    let flags = settings(&[&["--serving", "http://models.test:8500"], flags].concat());
+    let mut pool = flags.serving(&[]);
+    pool.resolver = Arc::clone(names) as Arc<dyn Resolve>;
+    let mut service = app::build(&flags).unwrap();
+    let backend = Arc::new(Serving::new(pool, &service.pipeline.metrics.hosts, &service.background).unwrap());
+    service.catalog =
+        Catalog::new(vec![Model::new(Profile::named("model"), backend, service.pipeline.workers.clone())]);
+    Spotter::run(service).await
+}
+
+#[tokio::test]
+async fn a_name_whose_hosts_are_all_silent_is_resolved_at_once() {
+    let [old, new] = [SCORES[0], SCORES[1]].map(ServingProcess::start);
+    let address = |process: &ServingProcess| process.url().strip_prefix("http://").unwrap().parse().unwrap();
+    let names = Arc::new(Names(Mutex::new(vec![address(&old)])));
+    let patience = ["--serving-silence-ms", "100", "--request-timeout-ms", "4000"];
+    let spotter = behind_name(&names, &[&["--serving-resolve-ms", "3600000"], &patience[..]].concat()).await;
+    until_used(&spotter, SCORES[0]).await;
+    old.freeze();
+    *names.0.lock().unwrap() = vec![address(&new)];
+    until_used(&spotter, SCORES[1]).await;
+}
+
 #[tokio::test]
 async fn a_name_is_resolved_again_and_its_hosts_come_and_go() {
     let mut addresses = Vec::new();
@@ -518,19 +542,16 @@ async fn a_name_is_resolved_again_and_its_hosts_come_and_go() {
         serving.push(ScriptedServing::on(listener, Script::answering(response_with_score(score))));
     }
     let names = Arc::new(Names::default());
-    let flags = settings(&["--serving", "http://models.test:8500", "--serving-resolve-ms", "10"]);
-    let mut pool = flags.serving(&[]);
-    pool.resolver = Arc::clone(&names) as Arc<dyn Resolve>;
-    let mut service = app::build(&flags).unwrap();
-    let backend = Arc::new(Serving::new(pool, &Metrics::new().hosts, &service.background).unwrap());
-    service.catalog =
-        Catalog::new(vec![Model::new(Profile::named("model"), backend, service.pipeline.workers.clone())]);
-    let spotter = Spotter::run(service).await;
+    let spotter = behind_name(&names, &["--serving-resolve-ms", "10"]).await;
 
     assert_eq!(ask(&spotter).await, (503, "MODEL_UNAVAILABLE".to_owned()), "the name is not known");
+    let down = r#"spotter_serving_host_up{host="http://models.test:8500"} 0"#;
+    let scraped = async || spotter.get("/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(scraped().await.lines().any(|line| line == down), "whoever watches is told");
     *names.0.lock().unwrap() = addresses[..2].to_vec();
     until_used(&spotter, SCORES[0]).await;
     until_used(&spotter, SCORES[1]).await;
+    assert!(!scraped().await.lines().any(|line| line == down));
     *names.0.lock().unwrap() = addresses[1..].to_vec();
     until_used(&spotter, SCORES[2]).await;
     let seen = load(&spotter, 4, 10).await;
@@ -643,14 +664,7 @@ async fn a_host_that_vanishes_from_its_name_finishes_what_it_has() {
     let new_address = listener.local_addr().unwrap();
     let _new = ScriptedServing::on(listener, Script::answering(response_with_score(SCORES[1])));
     let names = Arc::new(Names(Mutex::new(vec![old_address])));
-    let flags = settings(&["--serving", "http://models.test:8500", "--serving-resolve-ms", "10"]);
-    let mut pool = flags.serving(&[]);
-    pool.resolver = Arc::clone(&names) as Arc<dyn Resolve>;
-    let mut service = app::build(&flags).unwrap();
-    let backend = Arc::new(Serving::new(pool, &Metrics::new().hosts, &service.background).unwrap());
-    service.catalog =
-        Catalog::new(vec![Model::new(Profile::named("model"), backend, service.pipeline.workers.clone())]);
-    let spotter = Spotter::run(service).await;
+    let spotter = behind_name(&names, &["--serving-resolve-ms", "10"]).await;
     until_used(&spotter, SCORES[0]).await;
     old.change(|script| script.hang = true);
     let before = old.received(|received| received.predicts.len());

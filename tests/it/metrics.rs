@@ -168,8 +168,8 @@ async fn a_photo_that_is_worked_on_is_in_flight() {
     serving.until(|received| received.predicts.len() > before).await;
     let text = scraped(&spotter).await;
     has(&text, r#"spotter_photos_in_flight{model="model"} 1"#);
-    // 451 x 300 pixels, in steps of 4096.
-    has(&text, "spotter_pixels_in_flight 139264");
+    // 451 x 300 pixels, and as many for the model, in steps of 4096.
+    has(&text, "spotter_pixels_in_flight 274432");
     serving.release();
     assert_eq!(request.await.unwrap().unwrap().status(), 200);
 }

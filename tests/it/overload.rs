@@ -9,6 +9,7 @@ use image::RgbImage;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use spotter::app;
 use spotter::backend::Call;
+use spotter::backend::serving::proto::tensorflow::DataType;
 use spotter::deadline::Deadline;
 use spotter::detect::{Job, Keep, Wanted};
 use spotter::grpc::proto::v1::DetectRequest;
@@ -18,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::support::photos::photo;
+use crate::support::photos::{photo, png};
 use crate::support::scripted_serving::{Script, ScriptedServing};
 use crate::support::service::{Spotter, problem, problem_and_headers, settings};
 
@@ -198,6 +199,26 @@ async fn a_photo_takes_its_memory_for_as_long_as_a_core_works_on_it() {
     }
     assert!(held.iter().any(|pixels| *pixels >= 16_000_000), "{held:?}");
     until(|| pipeline.admission.pixels().0 == 0).await;
+}
+
+/// A photo of one row is a hundred bytes, and in tiles seventeen pictures of the model's size.
+#[tokio::test]
+async fn views_are_made_one_after_the_other_and_count_among_the_pixels() {
+    let script = Script::detector("input", DataType::DtFloat, &[1, 640, 640, 3]);
+    let serving = ScriptedServing::start(script).await;
+    let service = app::build(&settings(&["--serving", &serving.url()])).unwrap();
+    let admission = service.pipeline.admission.clone();
+    let spotter = Spotter::run(service).await;
+    spotter.detect("/v1/detect", photo("chelsea.png")).await;
+    serving.change(|script| script.hang = true);
+    let row = png(&RgbImage::new(6000, 1));
+    let tiles = tokio::spawn(spotter.post("/v1/detect?tiles=16").body(row).send());
+    serving.until(|received| received.predicts.len() == 1 + 4).await;
+    let pixels = admission.pixels().0;
+    let expected = 6000 + 4 * 640 * 640;
+    assert!((expected..expected + 4096).contains(&pixels), "{pixels}");
+    tiles.abort();
+    until(|| admission.pixels().0 == 0).await;
 }
 
 async fn until(condition: impl Fn() -> bool) {

@@ -9,7 +9,8 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use super::address::Address;
 use super::tls;
 
-/// The HTTP/2 windows: a picture of 1024 x 1024 fits into one, so that it never waits for a window update.
+/// The HTTP/2 windows, which are for what comes from the model server: the answers of a detector, masks and all, fit into one. How
+/// much of a picture may be on its way there is for the model server to say.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 

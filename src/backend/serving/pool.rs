@@ -141,6 +141,7 @@ impl Pool {
             resolver: Arc::clone(&settings.resolver),
             series: series.clone(),
             found: settings.addresses.iter().map(|address| (address.clone(), places_by_number(address))).collect(),
+            unresolved: HashMap::new(),
             hosts: sender,
             disturbances: disturbances.clone(),
             background: background.clone(),
@@ -222,10 +223,14 @@ pub(super) struct Route<'a> {
 }
 
 impl Route<'_> {
-    /// The host to begin with; none where no host is known, or each of them is silent.
+    /// The host to begin with; none where no host is known, or each of them is silent: then the name may stand for others by now.
     pub(super) fn first(&mut self) -> Option<Lease> {
         self.any_host = !self.hosts.iter().any(|host| host.is_sound());
-        self.choose()
+        let first = self.choose();
+        if first.is_none() {
+            self.pool.stale.notify_one();
+        }
+        first
     }
 
     /// The next host after one that has refused, as far as the budget for retries goes. A single host is asked twice where its
@@ -338,6 +343,8 @@ struct Directory {
     series: metrics::Hosts,
     /// What each address was found to stand for; none until its name is resolved.
     found: Vec<(Address, Option<Vec<Place>>)>,
+    /// Names that were never resolved are hosts that are down: else nobody who watches would miss them.
+    unresolved: HashMap<String, Arc<metrics::HostSeries>>,
     hosts: watch::Sender<Option<Hosts>>,
     disturbances: watch::Sender<()>,
     background: Background,
@@ -384,6 +391,7 @@ impl Directory {
     /// Hosts that are known already stay as they are; those that are no longer named are dropped, and end with their last
     /// call.
     fn publish(&mut self) {
+        self.count_unresolved();
         let old = self.hosts.borrow().clone().unwrap_or_default();
         let known: HashMap<&Place, &Arc<Host>> = old.iter().map(|host| (host.place(), host)).collect();
         let mut new: Vec<Arc<Host>> = Vec::new();
@@ -401,6 +409,20 @@ impl Directory {
         self.hosts.send_replace(Some(new.into()));
         if appeared {
             self.disturbances.send_replace(());
+        }
+    }
+
+    fn count_unresolved(&mut self) {
+        let unresolved = self.found.iter().filter(|(_, places)| places.is_none());
+        let names: Vec<_> = unresolved.map(|(address, _)| address.to_string()).collect();
+        self.unresolved.retain(|name, _| names.contains(name));
+        for name in names {
+            let series = &self.series;
+            self.unresolved.entry(name).or_insert_with_key(|name| {
+                let series = series.host(name);
+                series.went_out();
+                series
+            });
         }
     }
 

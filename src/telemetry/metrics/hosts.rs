@@ -54,7 +54,7 @@ impl Hosts {
         let help = "Calls of TensorFlow Serving, by host and outcome: ok, the gRPC code, silent where the host said nothing, stuck where it did no work and another was asked, or abandoned with the request";
         registry.register("serving_calls", help, hosts.calls.clone());
         in_seconds(registry, "serving_call_duration", "Calls of TensorFlow Serving, there and back", &hosts.seconds);
-        let help = "Whether the host is called: 0 where it is out of rotation until it gives a sign of life";
+        let help = "Whether the host is called: 0 where it is out of rotation until it gives a sign of life, and for a name that was never resolved";
         registry.register("serving_host_up", help, hosts.up.clone());
         hosts
     }
