@@ -435,7 +435,7 @@ async fn bad_photos_cost_the_model_server_nothing() {
     assert_eq!(serving.received(|received| received.predicts.len()), before);
 }
 
-/// proc_net_tcp(5): the third field is the other end, the sixth the timer and when it is due in hundredths of a second; the
+/// `proc_net_tcp(5)`: the third field is the other end, the sixth the timer and when it is due in hundredths of a second; the
 /// keepalive of a connection at rest is timer 2.
 #[tokio::test]
 async fn a_connection_at_rest_is_kept_alive() {
