@@ -4,8 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use crate::backend::serving::Address;
+use crate::config::Labels;
 use crate::config::toml_reader::{Reader, Table};
-use crate::config::{Labels, model_name};
+use crate::config::values::model_name;
 use crate::detect::MAX_DETECTIONS;
 use crate::geometry::Size;
 use crate::model::input::{Channels, Layout, Place, Resize, Samples};
