@@ -32,8 +32,37 @@ impl Delays {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// How often tasks of this runtime have been polled for how long, as `[at most so many microseconds, polls]`; the last has no
+/// bound. Tokio tells only where it is built with `--cfg tokio_unstable` (`benches/poll_times.py`).
+#[cfg(tokio_unstable)]
+fn polls(runtime: &tokio::runtime::Handle) -> serde_json::Value {
+    let metrics = runtime.metrics();
+    let buckets = (0..metrics.poll_time_histogram_num_buckets()).map(|bucket| {
+        let end = metrics.poll_time_histogram_bucket_range(bucket).end.as_secs_f64() * 1e6;
+        let polls: u64 =
+            (0..metrics.num_workers()).map(|worker| metrics.poll_time_histogram_bucket_count(worker, bucket)).sum();
+        serde_json::json!([end, polls])
+    });
+    buckets.collect()
+}
+
+#[cfg(not(tokio_unstable))]
+fn polls(_: &tokio::runtime::Handle) -> serde_json::Value {
+    serde_json::Value::Null
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    #[cfg(tokio_unstable)]
+    runtime.enable_metrics_poll_time_histogram();
+    #[cfg(tokio_unstable)]
+    runtime.metrics_poll_time_histogram_configuration(tokio::runtime::HistogramConfiguration::log(
+        tokio::runtime::LogHistogram::default(),
+    ));
+    runtime.enable_all().build()?.block_on(serve())
+}
+
+async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     let serving = std::env::args().nth(1).ok_or("usage: stalls http://model-server:port")?;
     let command = Settings::augment_args(clap::Command::new("stalls"));
     let matches = command.get_matches_from(["stalls", "--serving", &serving, "--listen", "127.0.0.1:0"]);
@@ -61,9 +90,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     });
+    let runtime = tokio::runtime::Handle::current();
     std::thread::spawn(move || {
         for _ in std::io::stdin().lock().lines().map_while(Result::ok) {
-            println!("{}", serde_json::json!({ "task": task.report(), "thread": thread.report() }));
+            let report = serde_json::json!({
+                "task": task.report(), "thread": thread.report(), "polls": polls(&runtime),
+            });
+            println!("{report}");
         }
         std::process::exit(0);
     });
