@@ -21,7 +21,28 @@ for image in "$spotter" "$detector"; do
     [[ $image =~ $digest ]] || fail "'$image' is not named by digest: NAME@sha256:…"
 done
 
-# Beside the overlays, because kustomize takes no absolute paths; gone afterwards.
+# pinned NAME IMAGE: a patch of the container NAME in the Deployment NAME, where the overlay has one.
+pinned() {
+    cat <<END
+  - target:
+      kind: Deployment
+      name: $1
+    patch: |-
+      apiVersion: apps/v1
+      kind: Deployment
+      metadata:
+        name: $1
+      spec:
+        template:
+          spec:
+            containers:
+              - name: $1
+                image: $2
+END
+}
+
+# Beside the overlays, because kustomize takes no absolute paths; gone afterwards. The containers are found by their names, and not
+# the images by theirs, which begin with whatever registry an overlay, or one of a release before, writes.
 folder=$(mktemp -d "$k8s/overlays/.render-XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 cat >"$folder/kustomization.yaml" <<END
@@ -29,12 +50,15 @@ apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources:
   - ../$overlay
-images:
-  - name: registry.example.com/spotter
-    newName: ${spotter%@*}
-    digest: ${spotter#*@}
-  - name: registry.example.com/detector
-    newName: ${detector%@*}
-    digest: ${detector#*@}
+patches:
+$(pinned spotter "$spotter")
+$(pinned detector "$detector")
 END
-kubectl kustomize "$folder"
+manifests=$(kubectl kustomize "$folder")
+
+# Nothing is printed that would run another image than those given.
+images=$(sed -n 's/^ *\(- \)\?image: *//p' <<<"$manifests")
+[ -n "$images" ] || fail "$overlay has no image"
+others=$(grep --invert-match --line-regexp --fixed-strings --regexp "$spotter" --regexp "$detector" <<<"$images") || true
+[ -z "$others" ] || fail "$overlay runs $others beside the two images given: pin it here, or take it out of the overlay"
+printf '%s\n' "$manifests"

@@ -265,15 +265,56 @@ def predict(address: str, request: Message) -> Message:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_rendered_manifests_name_their_images_by_digest(overlay: str) -> None:
-    images = {"spotter": f"reg.test/team/spotter@{DIGEST}", "detector": f"reg.test/team/detector@{DIGEST}"}
-    done = run(K8S / "pipeline/render.sh", overlay, *images.values())
+    pushed = {"spotter": f"reg.test/team/spotter@{DIGEST}", "detector": f"reg.test/team/detector@{DIGEST}"}
+    done = run(K8S / "pipeline/render.sh", overlay, *pushed.values())
     assert done.returncode == 0, done.stderr
     rendered = Manifests(list(yaml.safe_load_all(done.stdout)))
     assert [fault for manifest in rendered.all for fault in faults(manifest)] + dangling(rendered) == []
     assert len(rendered.all) == len(Manifests.of(overlay).all)
-    for deployment in rendered.kind("Deployment"):
-        assert container(deployment)["image"] == images[deployment["metadata"]["name"]]
+    assert images(rendered) == {name: pushed[name] for name in rendered.names("Deployment")}
     assert not list((K8S / "overlays").glob(".render-*"))
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """The manifests of somebody who has written another registry into them, as docs/DEPLOY.md says."""
+    (command,) = re.findall(r"^grep .*registry.*$", (ROOT / "docs/DEPLOY.md").read_text(), re.MULTILINE)
+    shutil.copytree(K8S, tmp_path / "k8s")
+    done = run("bash", "-euc", f"cd {tmp_path}; registry=reg.test:5000/team; {command}")
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "k8s"
+
+
+def images(manifests: Manifests) -> dict[str, str]:
+    return {deployment["metadata"]["name"]: container(deployment)["image"] for deployment in manifests.kind("Deployment")}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_another_registry_is_written_once_and_holds_everywhere(overlay: str, elsewhere: Path) -> None:
+    """Version and digest alike: nothing depends on the name that the manifests are shipped with."""
+    folder, shipped = elsewhere / "overlays" / overlay, images(Manifests.of(overlay))
+    applied = images(Manifests.at(folder))
+    assert applied == {name: image.replace("registry.example.com", "reg.test:5000/team") for name, image in shipped.items()}
+    assert applied != shipped
+    pushed = {name: f"reg.test:5000/team/{name}@{DIGEST}" for name in ("spotter", "detector")}
+    done = run(elsewhere / "pipeline/render.sh", overlay, *pushed.values())
+    assert done.returncode == 0, done.stderr
+    assert images(Manifests(list(yaml.safe_load_all(done.stdout)))) == {name: pushed[name] for name in applied}
+
+
+def test_a_canary_whose_registry_was_forgotten_is_not_taken_for_the_version_before(elsewhere: Path) -> None:
+    shutil.copy(K8S / "overlays/canary/kustomization.yaml", elsewhere / "overlays/canary")
+    assert images(Manifests.at(elsewhere / "overlays/canary"))["detector"] == "registry.example.com/detector:2"
+
+
+def test_an_image_that_would_be_rendered_by_its_tag_is_refused(elsewhere: Path) -> None:
+    """Such as a container that somebody adds."""
+    file = elsewhere / "base/deployment.yaml"
+    added = "        - name: helper\n          image: reg.test/helper:1\n"
+    file.write_text(file.read_text().replace("        - name: spotter\n", f"{added}        - name: spotter\n", 1))
+    done = run(elsewhere / "pipeline/render.sh", "istio", *(f"reg.test/{name}@{DIGEST}" for name in ("spotter", "detector")))
+    assert (done.returncode, done.stdout) == (64, "")
+    assert "istio runs reg.test/helper:1 beside the two images given" in done.stderr
 
 
 @pytest.mark.parametrize("image", ["reg.test/spotter:1", "reg.test/spotter@sha256:55", "spotter"])
