@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -165,6 +166,46 @@ def test_probes_and_metrics_are_not_there_for_the_world(mesh: Manifests, embedde
             assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == expected
 
 
+def test_clients_inside_the_mesh_hear_that_a_pod_is_full_and_may_ask_for_its_health(
+    mesh: Manifests, failing: Failing, embedded: Gateway
+) -> None:
+    """Without the route Istio would repeat what is UNAVAILABLE."""
+    pb2, pb2_grpc = made()
+    with Envoy(bootstrap(mesh, "spotter", [failing.address], "mesh"), LOGS) as envoy:
+        with grpc.insecure_channel(envoy.url.removeprefix("http://")) as channel:
+            with pytest.raises(grpc.RpcError) as refused:
+                pb2_grpc.DetectionServiceStub(channel).Detect(pb2.DetectRequest(), timeout=60)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert failing.total == 1
+    with Envoy(bootstrap(mesh, "spotter", [embedded.url.removeprefix("http://")], "mesh"), LOGS) as envoy:
+        assert requests.get(envoy.url + "/readyz", timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize("overlay", ["istio", "canary"])
+def test_a_field_that_the_rehearsal_does_not_translate_is_refused(overlay: str) -> None:
+    """Wherever it stands: nothing is rehearsed without what the mesh would do."""
+    for service in ("spotter", "detector"):
+        for kind in ("VirtualService", "DestinationRule"):
+            places = list(objects(Manifests.of(overlay).get(kind, service)["spec"]))
+            for number in range(len(places)):
+                changed = Manifests.of(overlay)
+                # The same place of another copy.
+                list(objects(changed.get(kind, service)["spec"]))[number]["mirror"] = {"host": "elsewhere"}
+                with pytest.raises(ValueError, match="does not know"):
+                    bootstrap(changed, service, ["127.0.0.1:1"])
+
+
+def objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Each object with fields of its own. Headers are by anybody's names."""
+    if isinstance(value, list):
+        for member in value:
+            yield from objects(member)
+    elif isinstance(value, dict):
+        yield value
+        for key, member in value.items():
+            yield from objects(list(member.values()) if key == "headers" else member)
+
+
 def test_a_canary_answers_who_asks_for_it_and_nobody_else(
     saved_models: Path, start_peer: StartPeer, spotter: StartGateway, tmp_path: Path
 ) -> None:
@@ -239,18 +280,42 @@ def test_a_stream_of_frames_outlives_the_time_of_a_call(
             assert [detection.label for detection in answer.result.response.detections] == ["cat"]
 
 
-def test_a_model_server_that_takes_too_long_is_given_up_for_another(
+def test_a_model_that_takes_long_is_asked_once_and_waited_for(
+    mesh: Manifests, saved_models: Path, start_peer: StartPeer, spotter: StartGateway
+) -> None:
+    slow = [start_peer({MODEL: saved_models / MODEL}, "--delay-ms=12000") for _ in range(2)]
+    with Envoy(bootstrap(mesh, "detector", [peer.address for peer in slow]), LOGS) as envoy:
+        gateway = behind(mesh, envoy, spotter)
+        before = sum(len(peer.requests()) for peer in slow)
+
+        assert gateway.post(photos.read("chelsea")).status_code == 200
+
+        assert sum(len(peer.requests()) for peer in slow) - before == 1
+        assert envoy.stats("detector")["upstream_rq_retry"] == 0
+        assert not any(host["ejected"] for host in envoy.hosts("detector").values())
+
+
+def test_a_model_server_that_hangs_costs_few_calls_and_is_then_left_alone(
     mesh: Manifests, saved_models: Path, start_peer: StartPeer, two_model_servers: list[str], spotter: StartGateway
 ) -> None:
-    slow = start_peer({MODEL: saved_models / MODEL}, "--delay-ms=60000")
+    hung = start_peer({MODEL: saved_models / MODEL}, "--delay-ms=60000")
     (route,) = mesh.get("VirtualService", "detector")["spec"]["http"]
-    # Long enough for a busy machine, and short of the minute that the slow one takes.
-    route["retries"]["perTryTimeout"] = "4s"
-    with Envoy(bootstrap(mesh, "detector", [two_model_servers[0], slow.address]), LOGS) as envoy:
+    # Long enough for a busy machine, and as before shorter than spotter's time.
+    route["timeout"] = "4s"
+    with Envoy(bootstrap(mesh, "detector", [*two_model_servers, hung.address]), LOGS) as envoy:
         gateway = behind(mesh, envoy, spotter)
-        assert ask_for_all(gateway) == [200] * PHOTOS
+        answers: Counter[int] = Counter()
+
+        def is_ejected() -> bool:
+            answers.update(ask_for_all(gateway))
+            return envoy.hosts("detector")[hung.address]["ejected"]
+
+        until(is_ejected, "the ejection of the host that hangs", within=60)
+
+        assert answers.keys() == {200, 504}
+        assert answers[504] < answers[200] / 2, "it is asked least, because it has the most in flight"
         stats = envoy.stats("detector")
-        assert stats["upstream_rq_per_try_timeout"] > 0
-        assert stats["upstream_rq_retry_success"] > 0
-        # Who is too slow again and again is left alone, as who fails.
-        assert [address for address, host in envoy.hosts("detector").items() if host["ejected"]] == [slow.address]
+        assert stats["outlier_detection.ejections_enforced_consecutive_gateway_failure"] == 1
+        assert stats["upstream_rq_retry"] == 0, "what takes long is not computed once more"
+        assert ask_for_all(gateway) == [200] * PHOTOS
+        assert [address for address, host in envoy.hosts("detector").items() if host["ejected"]] == [hung.address]

@@ -113,11 +113,13 @@ pub(super) fn blame(status: &Status, target: &Target) -> Blame {
     }
 }
 
-/// Whether time ran out, here or there. tonic's own deadline is reported as Cancelled.
+/// Whether time ran out, here, there, or at a proxy in between: Envoy calls that UNAVAILABLE, in words of its own. tonic's own
+/// deadline is reported as Cancelled.
 pub(super) fn is_late(status: &Status) -> bool {
     match status.code() {
         Grpc::DeadlineExceeded => true,
         Grpc::Cancelled => status.message().contains("Timeout expired"),
+        Grpc::Unavailable => status.message() == "upstream request timeout",
         _ => false,
     }
 }
@@ -341,6 +343,7 @@ mod tests {
             (Grpc::InvalidArgument, "tensor parsing error: input_tensor", label(), Code::ModelContract),
             (Grpc::DeadlineExceeded, "Timed out waiting for notification", Latest, Code::ModelDeadline),
             (Grpc::Cancelled, "Timeout expired", Latest, Code::ModelDeadline),
+            (Grpc::Unavailable, "upstream request timeout", Latest, Code::ModelDeadline),
             (
                 Grpc::ResourceExhausted,
                 "Run() timeout exceeded while waiting in batching queue",

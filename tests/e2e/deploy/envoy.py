@@ -1,7 +1,9 @@
 """A real Envoy that does what a VirtualService and a DestinationRule say, as the mesh's proxies would.
 
-What Istio adds by itself is added here too: retries go to another host, hosts are not ejected for their success rate, and
-no share of ejected hosts makes the proxy ask all of them again.
+What Istio adds by itself is added here too: retries go to another host, a call's own deadline (grpc-timeout) ends it within the
+route's timeout, hosts are not ejected for their success rate, and no share of ejected hosts makes the proxy ask all of them again.
+A field that is not translated is refused, so that nothing is rehearsed without it. TLS alone is left out: the
+rehearsal is of routes and balancing.
 """
 
 from __future__ import annotations
@@ -24,16 +26,26 @@ HTTP = "type.googleapis.com/envoy.extensions"
 UNLIMITED = 2**32 - 1
 
 
-def bootstrap(manifests: Manifests, service: str, hosts: list[str]) -> dict[str, Any]:
-    """The proxy's configuration for calls to one service, whose pods are `hosts` (HOST:PORT)."""
+def bootstrap(manifests: Manifests, service: str, hosts: list[str], gateway: str | None = None) -> dict[str, Any]:
+    """The configuration for calls to one service, whose pods are `hosts` (HOST:PORT).
+
+    The proxy is that of `gateway`, which is `mesh` for those beside the clients' own pods; the first that the route is bound to
+    where none is said.
+    """
     virtual = manifests.get("VirtualService", service)["spec"]
-    policy = manifests.get("DestinationRule", service)["spec"]["trafficPolicy"]
+    _only(virtual, "hosts", "gateways", "http")
+    bound = virtual.get("gateways", ["mesh"])
+    gateway = gateway or bound[0]
+    assert gateway in bound, f"the route to {service} is not bound to {gateway}"
+    rule = manifests.get("DestinationRule", service)["spec"]
+    _only(rule, "host", "trafficPolicy")
+    policy = rule["trafficPolicy"]
     manager = {
         "@type": f"{HTTP}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "ingress",
         "route_config": {
             "virtual_hosts": [
-                {"name": service, "domains": ["*"], "routes": [r for http in virtual["http"] for r in _routes(http)]}
+                {"name": service, "domains": ["*"], "routes": [r for http in virtual["http"] for r in _routes(http, gateway)]}
             ]
         },
         "http_filters": [
@@ -52,6 +64,11 @@ def bootstrap(manifests: Manifests, service: str, hosts: list[str]) -> dict[str,
     }
 
 
+def _only(fields: dict[str, Any], *known: str) -> None:
+    if unknown := fields.keys() - set(known):
+        raise ValueError(f"the rehearsal does not know {sorted(unknown)} beside {sorted(known)}: translate it here")
+
+
 def _address(address: str) -> dict[str, Any]:
     host, _, port = address.rpartition(":")
     return {"socket_address": {"address": host, "port_value": int(port)}}
@@ -64,13 +81,25 @@ def _speaks_http2(manifests: Manifests, service: str) -> bool:
     return port.get("appProtocol") == "grpc"
 
 
-def _routes(http: dict[str, Any]) -> list[dict[str, Any]]:
-    matches = [_match(match) for match in http.get("match", [])]
-    action = {"route": _route(http)} if "route" in http else {"direct_response": http["directResponse"]}
-    return [{"match": match, **action} for match in matches or [{"prefix": "/"}]]
+def _routes(http: dict[str, Any], gateway: str) -> list[dict[str, Any]]:
+    if "route" in http:
+        _only(http, "name", "match", "route", "rewrite", "timeout", "retries")
+        action = {"route": _route(http)}
+    else:
+        _only(http, "name", "match", "directResponse")
+        _only(http["directResponse"], "status")
+        action = {"direct_response": http["directResponse"]}
+    if "match" not in http:
+        return [{"match": {"prefix": "/"}, **action}]
+    here = [match for match in http["match"] if gateway in match.get("gateways", [gateway])]
+    return [{"match": _match(match), **action} for match in here]
 
 
 def _match(match: dict[str, Any]) -> dict[str, Any]:
+    _only(match, "uri", "headers", "gateways")
+    _only(match["uri"], "exact", "prefix")
+    for value in match.get("headers", {}).values():
+        _only(value, "exact", "prefix")
     found: dict[str, Any] = {("path" if how == "exact" else how): value for how, value in match["uri"].items()}
     if headers := match.get("headers"):
         found["headers"] = [{"name": name, "string_match": value} for name, value in headers.items()]
@@ -78,12 +107,24 @@ def _match(match: dict[str, Any]) -> dict[str, Any]:
 
 
 def _route(http: dict[str, Any]) -> dict[str, Any]:
+    (way,) = http["route"]
+    _only(way, "destination")
+    _only(way["destination"], "host", "port")
+    _only(way["destination"]["port"], "number")
     # A route without a timeout has none.
-    route: dict[str, Any] = {"cluster": http["route"][0]["destination"]["host"], "timeout": http.get("timeout", "0s")}
+    timeout = http.get("timeout", "0s")
+    route: dict[str, Any] = {
+        "cluster": way["destination"]["host"],
+        "timeout": timeout,
+        # Istio sets it in spite of its age.
+        "max_grpc_timeout": timeout,
+    }
     if rewrite := http.get("rewrite"):
+        _only(rewrite, "uri")
         # Of a path that matched as a whole, the whole is the prefix.
         route["prefix_rewrite"] = rewrite["uri"]
     retries = http["retries"]
+    _only(retries, "attempts", "retryOn")
     if retries["attempts"]:
         route["retry_policy"] = {
             "num_retries": retries["attempts"],
@@ -96,13 +137,17 @@ def _route(http: dict[str, Any]) -> dict[str, Any]:
             ],
             "host_selection_retry_max_attempts": 5,
         }
-        if "perTryTimeout" in retries:
-            route["retry_policy"]["per_try_timeout"] = retries["perTryTimeout"]
     return route
 
 
 def _cluster(service: str, http2: bool, policy: dict[str, Any], hosts: list[str]) -> dict[str, Any]:
+    _only(policy, "tls", "loadBalancer", "connectionPool", "outlierDetection")
+    _only(policy["tls"], "mode")
+    _only(policy["loadBalancer"], "simple")
     pool = policy["connectionPool"]
+    _only(pool, "tcp", "http")
+    _only(pool["tcp"], "connectTimeout")
+    _only(pool["http"], "useClientProtocol", "http2MaxRequests")
     if pool["http"].get("useClientProtocol"):
         protocol: dict[str, Any] = {"use_downstream_protocol_config": {"http2_protocol_options": {}}}
     elif http2:
@@ -140,11 +185,13 @@ def _outlier_detection(policy: dict[str, Any]) -> dict[str, Any]:
         "enforcing_success_rate": 0,
         "enforcing_local_origin_success_rate": 0,
     }
-    for theirs, ours in (
-        ("consecutive5xxErrors", "consecutive_5xx"),
-        ("consecutiveGatewayErrors", "consecutive_gateway_failure"),
-        ("consecutiveLocalOriginFailures", "consecutive_local_origin_failure"),
-    ):
+    failures = {
+        "consecutive5xxErrors": "consecutive_5xx",
+        "consecutiveGatewayErrors": "consecutive_gateway_failure",
+        "consecutiveLocalOriginFailures": "consecutive_local_origin_failure",
+    }
+    _only(policy, "interval", "baseEjectionTime", "maxEjectionPercent", "splitExternalLocalOriginErrors", *failures)
+    for theirs, ours in failures.items():
         if theirs in policy:
             # 0 means "not for this".
             found |= {ours: policy[theirs] or 1, f"enforcing_{ours}": 100 if policy[theirs] else 0}

@@ -270,12 +270,17 @@ def _of_mesh(manifests: Manifests) -> Iterator[str]:
                 yield f"Gateway {gateway['metadata']['name']}: no Secret {secret}"
     for route in manifests.kind("VirtualService"):
         name, spec = route["metadata"]["name"], route["spec"]
-        for gateway in spec.get("gateways", []):
-            if not set(spec["hosts"]) <= gateways.get(gateway, set()):
-                yield f"VirtualService {name}: Gateway {gateway} does not take {spec['hosts']}"
-        if "gateways" not in spec and not set(spec["hosts"]) <= ports.keys():
-            yield f"VirtualService {name}: no Service {spec['hosts']}"
+        # Inside of the mesh a host is a Service.
+        bound = {gateway: gateways.get(gateway, set()) if gateway != "mesh" else ports.keys()
+                 for gateway in spec.get("gateways", ["mesh"])}
+        for gateway, taken in bound.items():
+            if not taken & set(spec["hosts"]):
+                yield f"VirtualService {name}: Gateway {gateway} takes none of {spec['hosts']}"
+        for host in set(spec["hosts"]) - set().union(*bound.values()):
+            yield f"VirtualService {name}: nobody takes {host}"
         for http in spec["http"]:
+            for gateway in {gateway for match in http.get("match", []) for gateway in match.get("gateways", [])} - bound.keys():
+                yield f"VirtualService {name}: {http['name']} is for {gateway}, which it is not bound to"
             for way in http.get("route", []):
                 to = way["destination"]
                 if to["port"]["number"] not in ports.get(to["host"], set()):
