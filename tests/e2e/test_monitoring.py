@@ -1,4 +1,4 @@
-"""The metrics as a real Prometheus reads them; what the dashboard and the alerts ask for is there, by name and label."""
+"""The metrics as a real Prometheus reads them; what the dashboard and the alerts ask for is there, by name, label and value."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
 import yaml
 
@@ -23,7 +24,26 @@ ALERTS = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["
 DASHBOARD = json.loads((MONITORING / "grafana-dashboard.json").read_text())
 TARGETS = [(panel["title"], target) for panel in DASHBOARD["panels"] for target in panel["targets"]]
 KEY = "0123456789abcdef0123456789abcdef"
-METRIC = re.compile(r"\b(?:spotter|process)_[a-z_]+")
+METRIC = re.compile(r"\b(?:(?:spotter|process)_[a-z_]+|up)\b")
+ASKED = [(title, target["expr"]) for title, target in TARGETS] + [(alert["alert"], alert["expr"]) for alert in ALERTS]
+# The problems' codes and statuses, which test_documentation.py compares with the program's.
+CODES = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| (\d+) \|", (ROOT / "docs/OPERATE.md").read_text(), re.MULTILINE))
+
+
+def values() -> dict[str, set[str]]:
+    """What the program can give each label that a query asks for by value."""
+    metrics = (MONITORING / "README.md").read_text()
+    (outcomes,) = re.findall(r"^\| `spotter_serving_calls_total.*", metrics, re.MULTILINE)
+    proto = (ROOT / "proto/spotter/v1/detection.proto").read_text()
+    service = f"{re.search(r'package ([^;]+);', proto)[1]}.{re.search(r'^service (.+) {', proto, re.MULTILINE)[1]}"
+    paths = json.loads((ROOT / "openapi/openapi.json").read_text())["paths"]
+    return {
+        "code": {"", "CLIENT_GONE", *CODES},
+        "status": {"200", "499", *CODES.values()},
+        "outcome": {*re.findall(r"`(\w+)`", outcomes), *(code.name.lower() for code in grpc.StatusCode)},
+        "route": {"-", *paths, *(f"/{service}/{call}" for call in re.findall(r"rpc (\w+)", proto))},
+        "__name__": set(METRIC.findall(metrics)),
+    }
 
 
 @dataclass
@@ -59,7 +79,8 @@ def test_prometheus_scrapes_the_service_and_every_panel_of_the_dashboard_shows_s
 
     # A rate takes two scrapes with something between them.
     ask()
-    until(lambda: watched.prometheus.query("spotter_photos_total"), "the first scrape")
+    # Of what came last: a scrape between the two photos would not have it.
+    until(lambda: watched.prometheus.query("spotter_photos_failed_total"), "the first scrape")
     ask()
     until(lambda: watched.prometheus.query("rate(spotter_photos_failed_total[1m]) > 0"), "the second scrape")
     health = watched.prometheus.get("targets")["activeTargets"][0]
@@ -72,7 +93,15 @@ def test_prometheus_scrapes_the_service_and_every_panel_of_the_dashboard_shows_s
     assert {rule["health"] for rule in rules} <= {"ok", "unknown"}, rules
 
     # Names and labels, also of what a calm minute does not show.
-    known = {name: watched.prometheus.labels(name) for name in watched.prometheus.get("label/__name__/values")}
+    # Prometheus drops a label that is empty, such as the version of a photo that failed before it was known.
+    documented = {
+        name: set(labels.split(","))
+        for name, labels in re.findall(r"^\| `(\w+)\{([\w,]+)\}`", (MONITORING / "README.md").read_text(), re.MULTILINE)
+    }
+    known = {
+        name: watched.prometheus.labels(name) | documented.get(name, set())
+        for name in watched.prometheus.get("label/__name__/values")
+    }
     asked = [(title, expression(target), target["legendFormat"]) for title, target in TARGETS]
     asked += [(alert["alert"], alert["expr"], "") for alert in ALERTS]
     for title, expr, legend in asked:
@@ -87,6 +116,38 @@ def test_prometheus_scrapes_the_service_and_every_panel_of_the_dashboard_shows_s
         assert grouped <= common, f"{title} groups by {grouped - common}, which no metric of it has"
         shown = set(re.findall(r"\{\{(\w+)\}\}", legend))
         assert shown <= (grouped or common), f"{title} shows {shown}, and has {grouped}"
+
+
+def test_every_value_that_is_asked_for_is_one_that_the_program_gives() -> None:
+    """Each alternative of each matcher: one that is misspelt matches nothing, or excludes nothing, and nobody sees it."""
+    known, wrong = values(), []
+    for title, expr in ASKED:
+        for label, pattern in re.findall(r'(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"', expr):
+            if (label, pattern) == ("job", "$job"):
+                continue
+            # None of them has a bracket, so that each bar is between two alternatives of the whole.
+            assert not set("()[]") & set(pattern), f"{title}: cannot read {pattern}"
+            for alternative in pattern.split("|"):
+                if not any(re.fullmatch(alternative, value) for value in known[label]):
+                    wrong.append(f"{title}: {label} is never {alternative}")
+    assert wrong == []
+
+
+def test_the_codes_that_alert_are_ours_whether_of_requests_or_of_photos() -> None:
+    """Of photos there is no status to tell them by, so that they are listed."""
+    exprs = {alert["alert"]: alert["expr"] for alert in ALERTS}
+    (listed,) = re.findall(r'code=~"([^"]*)"', exprs["SpotterPhotosFailing"])
+    ((status, spared),) = re.findall(r'status=~"([^"]*)",code!~"([^"]*)"', exprs["SpotterFailing"])
+    ours = {code for code, given in CODES.items() if re.fullmatch(status, given) and not re.fullmatch(spared, code)}
+    assert set(listed.split("|")) == ours
+
+
+def test_the_dashboard_has_a_panel_for_each_alert() -> None:
+    """As docs/OPERATE.md says: what an alert asks for is seen there."""
+    shown = {metric for _, target in TARGETS for metric in METRIC.findall(target["expr"])}
+    assert {alert["alert"]: set(METRIC.findall(alert["expr"])) - shown for alert in ALERTS} == {
+        alert["alert"]: set() for alert in ALERTS
+    }
 
 
 def test_the_scrape_is_as_promtool_wants_metrics(spotter: StartGateway) -> None:
