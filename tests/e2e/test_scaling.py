@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from conftest import LOGS, ROOT, StartGateway, StartPeer
@@ -29,12 +30,26 @@ def value(prometheus: Prometheus) -> float | None:
     return float(found[0]["value"][1]) if found else None
 
 
-def test_the_load_is_what_is_taken_and_waited_for_by_the_places_there_are(
-    spotter: StartGateway, start_peer: StartPeer, saved_models: Path
+# chelsea.png is 451 x 300, and as large for a model that takes any size.
+ONE_PHOTO = str(2 * 451 * 300)
+
+
+@pytest.mark.parametrize(
+    ("room", "full"),
+    [
+        # One is worked on, two wait for its place.
+        (("--max-in-flight", "1"), 3),
+        # There are places, and memory for no more than one.
+        (("--max-in-flight", "64", "--max-image-pixels", ONE_PHOTO, "--max-pixels-in-flight", ONE_PHOTO), 1),
+    ],
+    ids=["places", "pixels"],
+)
+def test_the_load_is_what_is_taken_and_waited_for_by_what_there_is(
+    spotter: StartGateway, start_peer: StartPeer, saved_models: Path, room: tuple[str, ...], full: float
 ) -> None:
     peer = start_peer({"detector": saved_models / "image_tensor"}, "--delay-ms=4000")
     flags = ("--serving", f"http://{peer.address}", "--model", "detector", "--labels", "coco")
-    gateway = spotter(*flags, "--max-in-flight", "1", "--max-queue-ms", "20000", "--metrics-listen", "127.0.0.1:0")
+    gateway = spotter(*flags, *room, "--max-queue-ms", "20000", "--metrics-listen", "127.0.0.1:0")
     metrics = gateway.printed(r"metrics +http://(\S+)/metrics")[1]
     until(gateway.is_ready, "the model", within=60)
     with Prometheus(metrics, MONITORING / "alerts.yaml", logs=LOGS) as prometheus:
@@ -43,7 +58,6 @@ def test_the_load_is_what_is_taken_and_waited_for_by_the_places_there_are(
         assert prometheus.query(RULE["seriesQuery"].partition("{")[0])
         with ThreadPoolExecutor(3) as pool:
             answers = [pool.submit(gateway.post, photos.read("chelsea")) for _ in range(3)]
-            # One is worked on, two wait for its place.
-            until(lambda: value(prometheus) == 3, "three photos for one place", within=30)
+            until(lambda: value(prometheus) == full, "three photos for the room of one", within=30)
             assert {answer.result().status_code for answer in answers} == {200}
         until(lambda: value(prometheus) == 0, "an idle service", within=30)
