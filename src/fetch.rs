@@ -180,8 +180,8 @@ impl Fetcher {
     ///
     /// # Errors
     /// `IMAGE_URL_REFUSED` where the address, or one that it redirects to, may not be asked; `IMAGE_URL_FAILED` where nothing
-    /// came of it by the deadline; `PAYLOAD_TOO_LARGE`; `OVERLOADED` where as many photos are being fetched as may be; and what
-    /// `take` says.
+    /// came of it by the deadline; `PAYLOAD_TOO_LARGE`; `OVERLOADED` where as many photos are being fetched, or names looked up,
+    /// as may be; and what `take` says.
     pub async fn fetch(
         &self,
         url: &str,

@@ -24,7 +24,7 @@ use rustls::RootCertStore;
 use serde_json::{Value, json};
 use spotter::app;
 use spotter::fetch::address::AddressPolicy;
-use spotter::fetch::resolve::Resolver;
+use spotter::fetch::resolve::{Resolver, Unresolved};
 use spotter::fetch::{Fetcher, Scheme};
 use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
@@ -47,8 +47,8 @@ struct Names(HashMap<&'static str, Vec<IpAddr>>);
 
 #[async_trait]
 impl Resolver for Names {
-    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        self.0.get(name).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, Unresolved> {
+        self.0.get(name).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound).into())
     }
 }
 
@@ -58,7 +58,7 @@ struct Rebinding(AtomicUsize);
 
 #[async_trait]
 impl Resolver for Rebinding {
-    async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+    async fn resolve(&self, _: &str) -> Result<Vec<IpAddr>, Unresolved> {
         let first = self.0.fetch_add(1, Ordering::Relaxed) == 0;
         // The first is in nobody's hands (RFC 5737), and allowed for this test only.
         Ok(vec![if first { "192.0.2.1".parse().unwrap() } else { Ipv4Addr::LOCALHOST.into() }])
