@@ -24,6 +24,7 @@ mod cors;
 pub mod detect;
 mod docs;
 mod examples;
+mod head;
 mod health;
 pub mod metrics;
 mod models;

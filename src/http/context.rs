@@ -15,7 +15,7 @@ use crate::fault::Fault;
 use crate::grpc;
 use crate::http::account::{Account, Headers};
 use crate::http::server_timing::{self, SERVER_TIMING};
-use crate::http::{problem, request_timeout, upload};
+use crate::http::{head, problem, request_timeout, upload};
 use crate::request_id::RequestId;
 use crate::service::Service;
 use crate::telemetry::traces::Caller;
@@ -39,8 +39,8 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
     let dialect = Dialect::of(request.headers());
 
     let span = tracing::info_span!("request", %request_id);
-    let mut response = match asked {
-        Ok(_) => next.run(request).instrument(account.span()).instrument(span).await,
+    let mut response = match asked.and_then(|_| head::room(&request, &service.arriving)) {
+        Ok(_room) => next.run(request).instrument(account.span()).instrument(span).await,
         // Nobody has asked yet who it is.
         Err(fault) => upload::refuse_unread(fault, request).await,
     };

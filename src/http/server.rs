@@ -28,6 +28,7 @@ mod tls;
 mod wire;
 
 use connection::Connection;
+pub(in crate::http) use connection::MAX_HEADERS;
 use connections::Connections;
 pub(in crate::http) use exchange::BodyLeft;
 pub use routes::{Front, Routes};

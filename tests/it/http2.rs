@@ -87,6 +87,13 @@ impl Peer {
         self.send(HEADERS, END_HEADERS, stream, &head).await;
     }
 
+    /// The head of an upload with these headers beside, as HPACK.
+    async fn post_with(&mut self, stream: u32, headers: &[u8]) {
+        let path = b"/v1/detect";
+        let head = [&[0x83, 0x86, 0x04, path.len() as u8], &path[..], &[0x01, 1, b'x'], headers].concat();
+        self.send(HEADERS, END_HEADERS, stream, &head).await;
+    }
+
     /// All of its body.
     async fn body(&mut self, stream: u32, body: &[u8]) {
         for piece in body.chunks(16_384) {
@@ -219,6 +226,64 @@ async fn streams_past_the_bound_are_refused_and_the_others_go_on() {
         peer.body(stream, &photo("chelsea.png")).await;
         assert_eq!(peer.until(HEADERS).await.payload[0], STATUS_200);
     }
+}
+
+/// `a: xx…`, to be remembered in the table of HPACK or not. The value has between 127 and 16,511 bytes, whose number takes
+/// three.
+fn literal(is_remembered: bool, length: usize) -> Vec<u8> {
+    let beyond = length - 127;
+    let begin = [if is_remembered { 0x40 } else { 0 }, 1, b'a', 127, 128 | (beyond % 128) as u8, (beyond / 128) as u8];
+    [&begin[..], &vec![b'x'; length]].concat()
+}
+/// What was remembered last: entry 62, the first behind the static table.
+const REMEMBERED: u8 = 0xbe;
+
+#[tokio::test]
+async fn over_http2_a_head_has_no_more_headers_than_over_http1() {
+    let spotter = Spotter::start(&[]).await;
+    let mut peer = Peer::open(&spotter, &[]).await;
+    peer.agree().await;
+    peer.post_with(1, &[literal(true, 200), vec![REMEMBERED; 99]].concat()).await;
+    peer.body(1, &photo("chelsea.png")).await;
+    assert_eq!(peer.until(HEADERS).await.payload[0], STATUS_200);
+    peer.until(DATA).await;
+    peer.post_with(3, &[REMEMBERED; 101]).await;
+    let problem = loop {
+        let frame = peer.until(DATA).await;
+        if frame.stream == 3 {
+            break String::from_utf8(frame.payload).unwrap();
+        }
+    };
+    assert!(problem.contains("HEAD_TOO_LARGE") && problem.contains("has 101 headers"), "{problem}");
+}
+
+#[tokio::test]
+async fn long_heads_that_wait_for_their_bodies_count_among_the_uploads_in_flight() {
+    let spotter = Spotter::start(&["--max-upload-bytes-in-flight", "20000"]).await;
+    let taken = async || {
+        let metrics = spotter.get("/metrics").send().await.unwrap().text().await.unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("spotter_upload_bytes_in_flight "));
+        line.unwrap().parse::<usize>().unwrap()
+    };
+    let mut peer = Peer::open(&spotter, &[]).await;
+    peer.agree().await;
+    // What one byte names is no long head, however often it is named.
+    peer.post_with(1, &literal(true, 4000)).await;
+    for stream in (3..100).step_by(2) {
+        peer.post_with(stream, &[REMEMBERED; 7]).await;
+    }
+    // Each six thousand bytes beyond a short one.
+    for stream in (101..108).step_by(2) {
+        peer.post_with(stream, &literal(false, 10_000)).await;
+    }
+    let problem = String::from_utf8(peer.until(DATA).await.payload).unwrap();
+    assert!(problem.contains("OVERLOADED"), "{problem}");
+    assert!((17_000..18_500).contains(&taken().await), "three of four have their room");
+    for stream in (101..108).step_by(2) {
+        peer.send(RST_STREAM, 0, stream, &CANCEL.to_be_bytes()).await;
+    }
+    let freed = async { while taken().await > 0 {} };
+    tokio::time::timeout(PATIENCE, freed).await.expect("what nobody waits for takes no room");
 }
 
 #[tokio::test]

@@ -26,8 +26,8 @@ use super::{Shared, exchange, refusal};
 use crate::fault::Fault;
 use crate::lifecycle::Phase;
 
-/// Headers of one HTTP/1 request.
-pub(super) const MAX_HEADERS: usize = 100;
+/// Headers of one request. hyper counts them over HTTP/1, [`crate::http::head`] over HTTP/2.
+pub(in crate::http) const MAX_HEADERS: usize = 100;
 /// What HTTP/2 begins with (RFC 9113, 3.4); HTTP/1 never does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Streams that the client has reset and the service has not looked at yet (CVE-2023-44487), and streams reset for errors of

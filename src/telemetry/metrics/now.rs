@@ -65,7 +65,7 @@ impl Now {
         };
         one("pixels_in_flight", "Pixels of the photos that are worked on", self.pixels);
         one("pixels_in_flight_limit", "Pixels that may be worked on at once", self.max_pixels);
-        let help = "Bytes of the uploads that are arriving or not answered yet";
+        let help = "Bytes of the uploads that are arriving or not answered yet, with what is long in their heads";
         one("upload_bytes_in_flight", help, self.upload_bytes);
         one("upload_bytes_in_flight_limit", "Bytes that all uploads may have at once", self.max_upload_bytes);
         one("answer_bytes_in_flight", "Bytes of the large answers that clients have not read yet", self.answer_bytes);
