@@ -19,9 +19,11 @@ lint: setup-e2e
 test-rust:
 	$(CARGO) $(TEST) --locked
 
-# The photos once more with the C decoder, which must show and refuse the same; cmake and nasm come from setup-e2e.
+# The photos once more with the C decoder, which must show and refuse the same, and what fuzzing has found; cmake and nasm come
+# from setup-e2e.
 test-turbojpeg: setup-e2e
 	$(CARGO) $(TEST) --locked --features turbojpeg --lib image::
+	$(CARGO) $(TEST) --locked --features turbojpeg --test seeds
 
 # The real TensorFlow runtime behind the official stubs, a real browser, and the README as written.
 test-e2e: setup-e2e

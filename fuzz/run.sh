@@ -3,6 +3,7 @@
 #
 # Starts from fuzz/seeds/TARGET and what earlier runs found (fuzz/corpus/TARGET). What breaks a target is written to
 # fuzz/artifacts/TARGET. Ends with a table, and with 1 where anything broke. docs/FUZZING.md says what to do then.
+# FUZZ_FEATURES=turbojpeg puts the C decoder in, which takes cmake and nasm.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -26,7 +27,7 @@ host=$(rustc --print host-tuple)
 build=${CARGO_TARGET_DIR:-$PWD/target}
 # What is fuzzed is what is shipped: the same versions of everything, and beside them what fuzzing alone needs.
 cp ../Cargo.lock Cargo.lock
-${CARGO:-cargo} build --release --target "$host" --target-dir "$build"
+${CARGO:-cargo} build --release --target "$host" --target-dir "$build" --features "${FUZZ_FEATURES:-}"
 
 broken=0
 table=$(printf '%-10s %12s %9s  %s' target executions coverage result)

@@ -1,6 +1,6 @@
 //! What each fuzz target does with its bytes, and what must hold whatever they are.
 //!
-//! The fuzz targets call these, one a file of `targets/`; so does `tests/it/seeds.rs`, with the bytes that were found worth
+//! The fuzz targets call these, one a file of `targets/`; so does `tests/seeds.rs`, with the bytes that were found worth
 //! keeping, so that every `make test` replays them. Nothing here knows of libFuzzer. docs/FUZZING.md is the way around.
 
 // As in the package that is fuzzed; the targets cannot, whose macro exports a symbol.

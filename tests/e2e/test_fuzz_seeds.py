@@ -1,6 +1,6 @@
 """What the fuzz targets found worth keeping, posted to the running service: no input is the service's own failure.
 
-`tests/it/seeds.rs` replays the same inputs inside the program; here they come over a socket, to a real model.
+`tests/seeds.rs` replays the same inputs inside the program; here they come over a socket, to a real model.
 """
 
 from __future__ import annotations

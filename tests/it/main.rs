@@ -30,7 +30,6 @@ mod problems;
 mod readme;
 mod reliability;
 mod reloading;
-mod seeds;
 mod serving;
 mod support;
 mod tls;

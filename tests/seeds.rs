@@ -2,10 +2,14 @@
 //!
 //! The seeds reach every branch that millions of executions have reached, and each input that once broke something is
 //! among them. docs/FUZZING.md says how they come about.
+//!
+//! A binary of its own, so that `make test-turbojpeg` need not build all the others once more.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+#![allow(unreachable_pub, reason = "there is nobody outside of a test binary")]
 
 use std::path::Path;
 
-#[path = "../../fuzz/src/lib.rs"]
+#[path = "../fuzz/src/lib.rs"]
 mod targets;
 
 /// Every seed of a target; each must be handled without a panic, and keep what the target asserts.
