@@ -1,8 +1,11 @@
 //! The commands. Each is one file; this one reads the command line and turns failures into exit codes.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::layer::SubscriberExt;
@@ -12,6 +15,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::app::StartError;
 use crate::config::{self, CommandLine, LogFormat, Reading, Refused, Settings, Sources};
 use crate::fault::chain;
+use crate::telemetry::log::Log;
 use crate::telemetry::traces::Traces;
 
 mod allocator;
@@ -168,9 +172,6 @@ pub fn run() -> ExitCode {
             Ok(())
         }
     };
-    if let Err(Failure::Start(error)) = &outcome {
-        eprintln!("spotter: {}", chain(error));
-    }
     ExitCode::from(outcome.err().map_or(0, |failure| failure.exit_code()))
 }
 
@@ -192,8 +193,23 @@ fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
 }
 
-/// Starts the log and the runtime, and runs the command on it.
+/// Runs a command on a runtime, with a log in which it says why it fails, and whose last line it waits for.
 fn with_runtime<F>(settings: &Settings, command: impl FnOnce() -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let log = Log::to(io::stderr());
+    let outcome = with_log(settings, &log, command);
+    if let Err(Failure::Start(error)) = &outcome {
+        // Printed, it would wait for whoever reads the log. That it goes there in one piece is what makes it a line.
+        let line = format!("spotter: {}\n", chain(error));
+        (&*log).write_all(line.as_bytes()).expect("it waits for nobody, and so nothing can go wrong");
+    }
+    log.close();
+    outcome
+}
+
+fn with_log<F>(settings: &Settings, log: &Arc<Log>, command: impl FnOnce() -> F) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), Failure>>,
 {
@@ -201,7 +217,7 @@ where
     let traces = {
         let _inside = runtime.enter();
         let traces = settings.otlp_endpoint.as_deref().map(Traces::to).transpose().map_err(StartError::Traces)?;
-        start_log(settings, traces.as_ref())?;
+        start_log(settings, Arc::clone(log), traces.as_ref())?;
         traces
     };
     let outcome = runtime.block_on(command());
@@ -215,18 +231,27 @@ where
 }
 
 /// The log goes to standard error; standard output belongs to the command.
-fn start_log(settings: &Settings, traces: Option<&Traces>) -> Result<(), Failure> {
+fn start_log(settings: &Settings, log: Arc<Log>, traces: Option<&Traces>) -> Result<(), Failure> {
     let filter = EnvFilter::builder().parse(&settings.log).map_err(|error| {
         eprintln!("spotter: --log '{}' is no filter: {error}", settings.log);
         Failure::Said
     })?;
-    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let log = tracing_subscriber::fmt::layer().with_writer(log);
     let log = match settings.log_format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(log.with_filter(filter)).with(traces.map(Traces::layer)).init();
+    panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// A panic goes to the log: printed, as it is without this, it would wait for whoever reads that.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    // There is one where RUST_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(panic = panic.to_string(), backtrace, "panicked");
 }
 
 #[cfg(test)]

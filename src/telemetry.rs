@@ -1,5 +1,6 @@
-//! What an operator sees of the service: [`metrics`], [`traces`], and of each request its [`Record`].
+//! What an operator sees of the service: its [`log`], [`metrics`], [`traces`], and of each request its [`Record`].
 
+pub mod log;
 pub mod metrics;
 mod photo_failed;
 mod record;

@@ -13,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::log;
+
 mod hosts;
 mod known;
 mod now;
@@ -59,6 +61,7 @@ impl Metrics {
         let build = Family::<Build, Gauge>::default();
         build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
         registry.register("build_info", "Which spotter this is; always 1", build);
+        registry.register("log_lines_dropped", "Lines of the log that nobody has read", log::dropped());
         let requests = Requests::register(&mut registry);
         let photos = Photos::register(&mut registry);
         let hosts = Hosts::register(&mut registry);

@@ -1,11 +1,11 @@
 //! Signals, and what becomes of a service that breaks.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use spotter::app::{self, Listening, StartError};
 
 use crate::cli::{Serving, running, serve, spotter};
@@ -23,6 +23,19 @@ fn url(banner: &[String]) -> String {
 fn log(serving: &mut Serving) -> impl Iterator<Item = Value> + use<> {
     let lines = BufReader::new(serving.0.stderr.take().unwrap()).lines();
     lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+}
+
+/// How it ends, which it does without waiting for whatever hangs.
+async fn ended(serving: &mut Serving) -> ExitStatus {
+    let ended = async {
+        loop {
+            if let Some(status) = serving.0.try_wait().unwrap() {
+                return status;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it ends")
 }
 
 /// The service drains at the first signal of this kind, and is gone with the second.
@@ -66,16 +79,45 @@ async fn work_that_hangs_does_not_hold_up_the_end() {
     // Opens as soon as the service reads from it.
     let _held = std::fs::File::options().write(true).open(&path).unwrap();
     serving.signal("TERM");
-    let ended = async {
-        loop {
-            if let Some(status) = serving.0.try_wait().unwrap() {
-                return status;
-            }
-            tokio::task::yield_now().await;
-        }
+    assert_eq!(ended(&mut serving).await.code(), Some(0), "nobody waits for the file");
+}
+
+/// What reads the log is stuck, reads on, and is stuck again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_not_read_stops_nothing_and_what_it_lost_is_told() {
+    let flags = ["--listen", "127.0.0.1:0", "--log-format", "json", "--max-batch-photos", "1000"];
+    let (mut serving, banner) = serve(&flags);
+    let (client, url) = (client(), url(&banner));
+    // Each that is no photo has a line.
+    let batch = json!({ "images": vec![json!({ "image": "AQID" }); 1000] });
+    let ask = async || {
+        let answer = client.post(format!("{url}/v1/detect/batch")).json(&batch).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
     };
-    let status = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("nobody waits for the file");
-    assert_eq!(status.code(), Some(0));
+    let scrape = async || {
+        let answer = client.get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
+        let count = answer.lines().find_map(|line| line.strip_prefix("spotter_log_lines_dropped_total "));
+        count.unwrap().parse::<u64>().unwrap()
+    };
+    let lose = async || {
+        let before = scrape().await;
+        let losing = async {
+            while scrape().await == before {
+                ask().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), losing).await.expect("every request is answered");
+    };
+    lose().await;
+    let mut log = BufReader::new(serving.0.stderr.take().unwrap());
+    let told = log.by_ref().lines().map(Result::unwrap).find(|line| line.contains("lines of the log were dropped"));
+    let told: Value = serde_json::from_str(&told.unwrap()).unwrap();
+    assert!(told["lines"].as_u64().unwrap() > 0 && told["level"] == "WARN", "{told}");
+
+    lose().await;
+    assert_eq!(client.get(format!("{url}/livez")).send().await.unwrap().status(), 200);
+    serving.signal("TERM");
+    assert_eq!(ended(&mut serving).await.code(), Some(0), "nobody waits for the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]
