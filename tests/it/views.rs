@@ -169,7 +169,8 @@ async fn inside_a_region_a_small_object_is_found_in_pixels_of_the_photo() {
 
 #[tokio::test]
 async fn with_tiles_small_objects_on_a_large_canvas_are_found() {
-    let spotter = Spotter::start(&["--max-tiles", "64"]).await;
+    // Seventeen pictures and more for a model that is not built to be fast here, on a machine that may be busy.
+    let spotter = Spotter::start(&["--max-tiles", "64", "--request-timeout-ms", "300000"]).await;
     let large = on_a_large_canvas(&imageops::thumbnail(&decoded("astronaut.png"), 160, 160), (1300, 900));
     let person = ASTRONAUT[0].3.map(|edge| edge as f64 * 160.0 / 512.0);
     let expected = [person[0] + 1300.0, person[1] + 900.0, person[2] + 1300.0, person[3] + 900.0];
