@@ -183,7 +183,8 @@ impl Admission {
         self.gate(model).load()
     }
 
-    /// Pixels of the photos that are worked on, and as many as there may be; to the next 4096 of each photo.
+    /// Pixels of the photos that are worked on, with what the next in line has of its own by now, and as many as there may be; to
+    /// the next 4096 of each photo.
     pub fn pixels(&self) -> (u64, u64) {
         let taken = self.permits as usize - self.memory.available_permits().min(self.permits as usize);
         (taken as u64 * PIXELS_A_PERMIT, u64::from(self.permits) * PIXELS_A_PERMIT)
@@ -227,14 +228,17 @@ impl Gate {
         }
     }
 
-    /// How long until a photo with so many ahead of it has its turn, and how long it holds its place at most. Both are zero
-    /// where a place is free, and memory. As many are worked on at once as there are now: places, or what the memory holds.
+    /// How long until a photo with so many ahead of it has its turn, and how long it holds its place at most. As many are worked
+    /// on at once as there are now: places, or what the memory holds. Both are zero where a place is free, and memory; also where
+    /// the memory is full of other models' photos, of which this one's times say nothing.
     fn expected_wait(&self, ahead: usize, has_memory: bool) -> (Duration, Duration) {
-        if has_memory && self.places.available_permits() > ahead {
+        let at_once = self.in_flight.load(Ordering::Relaxed);
+        if (has_memory || at_once == 0) && self.places.available_permits() > ahead {
             return (Duration::ZERO, Duration::ZERO);
         }
         let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_once = self.in_flight.load(Ordering::Relaxed).max(1);
+        // Between two photos there may be none for a moment.
+        let at_once = at_once.max(1);
         let turns = (ahead + 1) as f64 / at_once as f64;
         (Duration::from_secs_f64(turns * held.mean), Duration::from_secs_f64(held.at_most()))
     }
@@ -397,6 +401,11 @@ mod tests {
         let fault = admission.admit("m", 6_000_000, Deadline::after(LATE)).await.expect_err("eight seconds");
         assert_eq!((begin.elapsed(), fault.retry_wait()), (Duration::ZERO, Some(Duration::from_secs(8))));
         admission.check("m", Deadline::after(LATE)).expect_err("nor is there any for who asks beforehand");
+        // A model that has nothing in work waits for the others' photos, however long its own took.
+        *admission.gate("x").held.lock().expect("whole") = Held { mean: 60.0, deviation: 0.0 };
+        admission.check("x", Deadline::after(LATE)).expect("nobody knows");
+        admission.admit("x", 1, Deadline::after(LATE)).await.expect_err("there is none");
+        assert!(!begin.elapsed().is_zero(), "it has waited");
     }
 
     #[tokio::test(start_paused = true)]

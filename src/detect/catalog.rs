@@ -15,7 +15,7 @@ use crate::deadline::Deadline;
 use crate::detect::options::Defaults;
 use crate::detect::versions::{self, Looks};
 use crate::fault::{Code, Fault};
-use crate::geometry::{Size, View};
+use crate::geometry::Size;
 use crate::model::adapter::{self, Adapter, Extras};
 use crate::model::labels::LabelMap;
 use crate::model::mapping::Mapping;
@@ -267,14 +267,12 @@ impl Model {
         })?
     }
 
-    /// Pixels of the canvas on which a photo is laid for the version meant. Where that is not known yet, of the largest that is
-    /// made for a model which leaves the size open.
+    /// What a canvas takes on which a view of a photo is laid for the version meant, in pixels of a photo. Where the version is
+    /// not known yet, that of the largest which is made for a model that leaves the size open.
     pub fn canvas(&self, choice: &VersionChoice, photo: Size) -> u64 {
         let max_side = self.profile.max_side;
         let known = self.known().choices.get(choice).cloned();
-        known.map_or(u64::from(max_side).pow(2), |resolved| {
-            resolved.adapter.input.letterbox(View::whole(photo), max_side).canvas.pixels()
-        })
+        known.map_or(u64::from(max_side).pow(2), |resolved| resolved.adapter.input.weight(photo, max_side))
     }
 
     /// Asks the backend on behalf of all who name the choice; it ends as unremembered as it began where it cannot be answered.
@@ -461,8 +459,7 @@ impl Model {
         if !is_available(resolved.version) {
             resolved = self.look_up(choice, call).await?;
         }
-        let is_proven = self.known().proven.contains(&resolved.version);
-        if is_proven {
+        if self.has_proof_of(resolved.version) {
             return Ok(resolved);
         }
         let version = resolved.version;
@@ -473,6 +470,11 @@ impl Model {
             );
             Err(Fault::new(Code::ModelUnavailable, detail).retry_after(RETRY))
         })
+    }
+
+    /// Whether this version has answered a Predict.
+    pub(super) fn has_proof_of(&self, version: i64) -> bool {
+        self.known().proven.contains(&version)
     }
 
     /// Waits for the version that is meant to have answered. Where a task looks after the versions of each replica it has one

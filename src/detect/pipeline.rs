@@ -100,7 +100,7 @@ pub struct Timings {
     pub decode: Duration,
     /// From pixels to the model's input, of all views.
     pub prepare: Duration,
-    /// The model, there and back. Views after the first are prepared meanwhile.
+    /// The model, there and back. Where there are several views, the others wait for a core and are prepared meanwhile.
     pub infer: Duration,
     /// From the model's answer to detections.
     pub interpret: Duration,
@@ -410,7 +410,9 @@ impl Pipeline {
                         traces::on_core(Stage::Prepare, || input.prepare(Cow::Borrowed(&decoded), letterbox))?;
                     Ok((prepared.tensor, begin.elapsed()))
                 };
-                self.workers.run(call.deadline, job).await?
+                let (tensor, took) = self.workers.run(call.deadline, job).await?;
+                self.passed(model, resolved.version, call, [(Stage::Prepare, took)]);
+                (tensor, took)
             }
         };
         Ok((model.predict(choice, resolved, tensor, options.extras(), call).await?, took))

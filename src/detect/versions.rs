@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
 
 use crate::backend::{Call, Replica, Standing};
 use crate::deadline::Deadline;
@@ -24,6 +25,8 @@ use crate::request_id::RequestId;
 const AT_ONCE: usize = 16;
 /// How long a replica may take to say which versions it has: no model is asked for that.
 const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+/// A replica at which a look has failed is not looked at again so soon because somebody asks: anybody may ask.
+const CALM: Duration = Duration::from_secs(2);
 /// Services that were started together must not ask together: a tenth more or less.
 const JITTER: f32 = 0.1;
 
@@ -67,24 +70,34 @@ pub(super) async fn follow(model: Weak<Model>, told: Arc<Looks>, pace: Duration,
     let room = Semaphore::new(AT_ONCE);
     let mut looks = FuturesUnordered::new();
     let mut looked_at = HashSet::new();
-    let mut said = HashMap::new();
-    let mut wrong = None;
+    let mut troubles: HashMap<String, Trouble> = HashMap::new();
+    let mut is_asked = false;
     loop {
         {
             let Some(model) = model.upgrade() else { return };
-            for replica in model.backend().replicas() {
-                if looked_at.insert(replica.place()) {
+            let replicas = model.backend().replicas();
+            let places: HashSet<_> = replicas.iter().map(|replica| replica.place()).collect();
+            troubles.retain(|place, _| places.contains(place));
+            for replica in replicas {
+                let place = replica.place();
+                let is_known = troubles.get(&place).is_some_and(|trouble| trouble.since.elapsed() < CALM);
+                if !(is_asked && is_known) && looked_at.insert(place) {
                     looks.push(look(Arc::clone(&model), replica, &room, patience));
                 }
             }
         }
+        is_asked = false;
         let next = tokio::time::sleep(jittered(pace));
         tokio::pin!(next);
         loop {
-            told.over.send_replace(looks.is_empty().then(|| wrong.take().map_or(Ok(()), Err)));
+            let wrong = || troubles.values().next().map_or(Ok(()), |trouble| Err(trouble.fault.clone()));
+            told.over.send_replace(looks.is_empty().then(wrong));
             tokio::select! {
                 () = &mut next => break,
-                () = told.wanted.notified() => break,
+                () = told.wanted.notified() => {
+                    is_asked = true;
+                    break;
+                }
                 changed = disturbances.changed() => match changed {
                     Ok(()) => break,
                     // The backend is gone, and the model with it.
@@ -92,8 +105,10 @@ pub(super) async fn follow(model: Weak<Model>, told: Arc<Looks>, pace: Duration,
                 },
                 Some(Look { place, trouble }) = looks.next() => {
                     looked_at.remove(&place);
-                    wrong = trouble.clone().or(wrong);
-                    say(&mut said, place, trouble);
+                    match trouble {
+                        Some(fault) => note(&mut troubles, place, fault),
+                        None => _ = troubles.remove(&place),
+                    }
                 }
             }
         }
@@ -110,16 +125,23 @@ struct Look {
     trouble: Option<Fault>,
 }
 
-/// Says what is wrong at a replica, once for as long as it is the same.
-fn say(said: &mut HashMap<String, String>, place: String, trouble: Option<Fault>) {
-    let Some(fault) = trouble else {
-        said.remove(&place);
-        return;
-    };
-    let text = format!("{}: {fault}", fault.code().name());
-    if said.get(&place) == Some(&text) {
-        return;
+/// What is wrong at a replica.
+struct Trouble {
+    fault: Fault,
+    /// When it was last found to be so.
+    since: Instant,
+}
+
+/// Keeps what is wrong at a replica, and says so once for as long as it is the same.
+fn note(troubles: &mut HashMap<String, Trouble>, place: String, fault: Fault) {
+    let is_same = |known: &Trouble| known.fault.code() == fault.code() && known.fault.detail() == fault.detail();
+    if !troubles.get(&place).is_some_and(is_same) {
+        say(&place, &fault);
     }
+    troubles.insert(place, Trouble { fault, since: Instant::now() });
+}
+
+fn say(place: &str, fault: &Fault) {
     let (code, cause) = (fault.code().name(), fault.cause_chain());
     // Who cannot be asked at all is told of elsewhere.
     if fault.code() == Code::ModelUnavailable {
@@ -133,7 +155,6 @@ fn say(said: &mut HashMap<String, String>, place: String, trouble: Option<Fault>
     } else {
         tracing::warn!(replica = place, code, detail = fault.detail(), cause, "a version of the model cannot be used");
     }
-    said.insert(place, text);
 }
 
 /// Brings what each choice stands for at a replica up to date.
@@ -183,7 +204,8 @@ async fn renew(model: &Model, replica: &dyn Replica, choice: &VersionChoice, pat
     let era = replica.era();
     let version = meant(model, replica, choice).await?;
     let (standing, warm) = (replica.standing(&target), Standing::Version { number: version, era });
-    if standing == warm {
+    // Another profile of the model may have warmed it up, and not have read its answer as this one does.
+    if standing == warm && model.has_proof_of(version) {
         return Ok(());
     }
     let is_known = matches!(standing, Standing::Version { number, .. } if number == version);

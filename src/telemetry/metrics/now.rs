@@ -63,7 +63,11 @@ impl Now {
             gauge.set(count(value));
             registry.register(name, help, gauge);
         };
-        one("pixels_in_flight", "Pixels of the photos that are worked on", self.pixels);
+        one(
+            "pixels_in_flight",
+            "Pixels of the photos that are worked on and of their canvases, and what the next photo in line has by now",
+            self.pixels,
+        );
         one("pixels_in_flight_limit", "Pixels that may be worked on at once", self.max_pixels);
         let help = "Bytes of the uploads that are arriving or not answered yet, with what is long in their heads";
         one("upload_bytes_in_flight", help, self.upload_bytes);
