@@ -48,8 +48,9 @@ export class Models {
 
   /** The versions in the current language. */
   translate() {
-    const latest = this.#description?.latest?.version;
-    const first = new Option(latest ? t('version.latest_is', { version: latest }) : t('version.latest'), '');
+    // What is asked where none is chosen: the latest, or the one of a label that the server is configured with.
+    const version = this.#description?.latest?.version;
+    const first = new Option(version ? t('version.default_is', { version }) : t('version.default'), '');
     const versions = (this.#description?.versions ?? []).map(({ version, state }) => {
       const isThere = state === 'AVAILABLE';
       return element('option', { value: version, disabled: !isThere }, isThere ? version : `${version} (${state})`);

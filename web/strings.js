@@ -52,8 +52,8 @@ export const STRINGS = {
   'detector': { en: 'Detector', ja: '検出器' },
   'model': { en: 'Model', ja: 'モデル' },
   'version': { en: 'Version', ja: 'バージョン' },
-  'version.latest': { en: 'latest', ja: '最新' },
-  'version.latest_is': { en: 'latest ({version})', ja: '最新（{version}）' },
+  'version.default': { en: 'default', ja: '既定' },
+  'version.default_is': { en: 'default ({version})', ja: '既定（{version}）' },
   'score': { en: 'Least score', ja: 'スコアの下限' },
   'classes': { en: 'Classes', ja: 'クラス' },
 
@@ -134,8 +134,8 @@ export const PROBLEMS = {
     ja: ['このモデルは提供されていません', 'ページを再読み込みして、別のモデルを選んでください。'],
   },
   UNKNOWN_VERSION: {
-    en: ['This version of the model is not loaded', 'Choose the latest version.'],
-    ja: ['このバージョンのモデルは読み込まれていません', '最新のバージョンを選んでください。'],
+    en: ['This version of the model is not loaded', 'Choose the default version.'],
+    ja: ['このバージョンのモデルは読み込まれていません', '既定のバージョンを選んでください。'],
   },
   METHOD_NOT_ALLOWED: {
     en: ['The server does not take this request', 'Reload the page: the server may have been updated.'],

@@ -35,7 +35,7 @@ pub(super) async fn list(State(service): State<Arc<Service>>) -> Json<ModelList>
 
 /// Describe a model
 ///
-/// Its versions and their states as the backend reports them now, and what the latest one takes and answers.
+/// Its versions and their states as the backend reports them now, and what the one takes and answers that is asked by default.
 #[utoipa::path(
     get,
     path = "/v1/models/{model}",
@@ -52,13 +52,13 @@ pub(super) async fn describe(
     let model = service.catalog.find(&name)?;
     let versions = model.versions(&call).await?;
     // A model whose versions are all loading or broken is described all the same: that is when one looks.
-    let latest = model.look_up(model.version(&VersionChoice::Latest), &call).await;
-    if let Err(fault) = &latest {
+    let default = model.look_up(model.version(&VersionChoice::Latest), &call).await;
+    if let Err(fault) = &default {
         tracing::warn!(
             model = name,
             detail = fault.detail(),
             cause = fault.cause_chain(),
-            "cannot describe the latest version"
+            "cannot describe the version that is asked by default"
         );
     }
     Ok(Json(ModelDescription {
@@ -68,7 +68,7 @@ pub(super) async fn describe(
             .into_iter()
             .map(|status| ModelVersion { version: status.version.to_string(), state: status.state.name() })
             .collect(),
-        latest: latest.ok().map(|resolved| LatestVersion::new(&resolved, model.profile().max_side)),
+        latest: default.ok().map(|resolved| LatestVersion::new(&resolved, model.profile().max_side)),
         labels: model.labels().len(),
     }))
 }
@@ -126,7 +126,8 @@ pub(super) struct ModelDescription {
     backend: &'static str,
     /// Its versions, newest first.
     versions: Vec<ModelVersion>,
-    /// What the latest version takes and answers; absent while it cannot be asked.
+    /// What the version takes and answers that is asked where a request names none: the latest, or the one that this service is
+    /// configured to ask for, by number or label. Absent while it cannot be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     latest: Option<LatestVersion>,
