@@ -39,11 +39,11 @@ const webcam = new Webcam(stage.video);
 
 // Photos
 
-async function open(file) {
+async function open(file, isOnDisk) {
   leaveWebcam();
   const signal = begin();
   try {
-    const opened = await Photo.open(file);
+    const opened = await Photo.open(file, isOnDisk);
     // Large photos take a moment to open; the one that was given last wins.
     if (signal.aborted) opened.close();
     else await look(opened);
@@ -335,10 +335,14 @@ function renderWords(shown) {
   $('curl-key').hidden = !key.current();
   if (!answer) return;
   const asked = { ...models.choice, ...filter.options(answer) };
-  $('curl-more').textContent = photo ? t('curl.more') : t('curl.more.frame');
-  $('curl').textContent = request.curl(photo?.file ?? lastFrame, asked, Boolean(key.current()));
+  $('curl-more').textContent = photo?.isOnDisk ? t('curl.more') : t('curl.more.made', { name: sent().name });
+  $('curl-save').hidden = Boolean(photo?.isOnDisk);
+  $('curl').textContent = request.curl(sent(), asked, Boolean(key.current()));
   $('json').textContent = json(answer, shown);
 }
+
+/** The file that the answer is about. */
+const sent = () => photo?.file ?? lastFrame;
 
 function summary(shown) {
   if (!shown.length) return t('found.summary.none');
@@ -365,7 +369,7 @@ for (const [button, input] of [['pick', 'pick-file'], ['capture', 'capture-file'
   $(button).addEventListener('click', () => $(input).click());
   $(input).addEventListener('change', () => {
     const [file] = $(input).files;
-    if (file) open(file);
+    if (file) open(file, true);
     $(input).value = ''; // so that the same file can be chosen again
   });
 }
@@ -389,6 +393,8 @@ $('download').addEventListener('click', async () => {
   const picture = await annotated(photo, filter.of(answer), answer.image);
   save(picture, photo.file.name.replace(/\.\w+$/, '') + '-spotted.jpg');
 });
+
+$('curl-save').addEventListener('click', () => save(sent(), sent().name));
 
 let slid = null;
 $('min-score').addEventListener('input', (event) => {
@@ -438,7 +444,7 @@ addEventListener('drop', (event) => {
   depth = 0;
   $('dropping').hidden = true;
   const [file] = event.dataTransfer.files;
-  if (file) open(file);
+  if (file) open(file, true);
   else fail(Problem.own('NOT_A_FILE'));
 });
 addEventListener('paste', (event) => {

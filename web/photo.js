@@ -20,9 +20,12 @@ export class Photo {
   height = 0;
   /** Key of the text that says what was done to it. */
   note = null;
+  /** Whether the file to send is one of the person's own, and not only in this page: pasted, filmed, made smaller. */
+  isOnDisk = false;
 
-  static async open(file) {
+  static async open(file, isOnDisk = false) {
     const photo = new Photo();
+    photo.isOnDisk = isOnDisk;
     photo.file = file.name ? file : new File([file], 'photo', { type: file.type });
     await photo.#show(photo.file);
     return FOREIGN.test(file.type) || FOREIGN.test(file.name) ? ((await photo.converted()) ?? photo) : photo;
@@ -43,7 +46,7 @@ export class Photo {
 
   /** Smaller, for a server that takes no more; null where the browser cannot read it. */
   shrunk() {
-    return this.#redrawn(SHRUNK_SIDE, 'photo.shrunk');
+    return this.#redrawn(SHRUNK_SIDE, 'photo.shrunk', '-smaller');
   }
 
   /** Shows another picture of the same photo: what the server made of it. */
@@ -75,14 +78,14 @@ export class Photo {
     }
   }
 
-  async #redrawn(longest, note) {
+  async #redrawn(longest, note, suffix = '') {
     if (!this.isShown) return null;
     const image = await this.image();
     const scale = Math.min(1, longest / Math.max(this.width, this.height));
     const [width, height] = [this.width, this.height].map((side) => Math.max(1, Math.round(side * scale)));
     const blob = await jpeg(image, width, height, JPEG_QUALITY);
     const photo = new Photo();
-    photo.file = new File([blob], this.file.name.replace(/\.\w+$/, '') + '.jpg', { type: blob.type });
+    photo.file = new File([blob], this.file.name.replace(/\.\w+$/, '') + suffix + '.jpg', { type: blob.type });
     await photo.#show(photo.file);
     photo.note = note;
     return photo;

@@ -37,7 +37,6 @@ export const STRINGS = {
   'download': { en: 'Save picture', ja: '画像を保存' },
 
   'photo.alt': { en: 'Your photo {name}. {summary}', ja: '写真 {name}。{summary}' },
-  'photo.pasted': { en: 'pasted photo', ja: '貼り付けた写真' },
   'photo.converted': {
     en: 'Converted to JPEG in this browser, because the server does not read this format.',
     ja: 'サーバーが対応していない形式のため、ブラウザーで JPEG に変換しました。',
@@ -78,7 +77,11 @@ export const STRINGS = {
 
   'curl': { en: 'This request as curl', ja: 'このリクエスト（curl）' },
   'curl.more': { en: 'Answers exactly what is listed. Run it in the folder of the photo.', ja: '一覧と同じ結果が返ります。写真のあるフォルダーで実行してください。' },
-  'curl.more.frame': { en: 'For a frame saved as webcam.jpg.', ja: 'webcam.jpg として保存したフレームの場合です。' },
+  'curl.more.made': {
+    en: 'Answers exactly what is listed, for the file that this browser sent: save it as {name} first.',
+    ja: '一覧と同じ結果が返ります。先に、このブラウザーが送信したファイルを {name} として保存してください。',
+  },
+  'curl.save': { en: 'Save the file', ja: 'ファイルを保存' },
   'curl.key': { en: 'SPOTTER_KEY holds your API key.', ja: 'SPOTTER_KEY に API キーを入れておきます。' },
   'json': { en: 'The answer as JSON', ja: '応答（JSON）' },
   'copy': { en: 'Copy', ja: 'コピー' },

@@ -186,7 +186,7 @@ def test_a_tiff_that_no_browser_shows_is_shown(open_page: OpenPage) -> None:
     assert_alike(tab.displayed(), Image.open(PHOTOS / "coffee.png"))
 
 
-def test_a_format_that_only_the_browser_reads_is_converted(open_page: OpenPage) -> None:
+def test_a_format_that_only_the_browser_reads_is_converted(open_page: OpenPage, tmp_path: Path) -> None:
     """AVIF in Chromium takes the way of HEIC in Safari."""
     tab = open_page()
     tab.pick(saved(Image.open(PHOTOS / "astronaut.png").convert("RGB"), "holiday.avif", "AVIF", quality=95))
@@ -195,7 +195,7 @@ def test_a_format_that_only_the_browser_reads_is_converted(open_page: OpenPage) 
         (same,) = [known for known in ASTRONAUT if known.label == found.label]
         assert max(abs(a - b) for a, b in zip(found.box, same.box, strict=True)) <= photos.MAX_PIXELS
     expect(tab.page.locator("#note")).to_contain_text("Converted to JPEG in this browser")
-    expect(tab.page.locator("#curl")).to_contain_text("@holiday.jpg")
+    assert_curl_answers_once_the_file_is_saved(tab, "holiday.jpg", tmp_path)
 
 
 def test_heic_that_the_browser_cannot_read_is_explained(open_page: OpenPage) -> None:
@@ -222,7 +222,7 @@ def test_a_dropped_photo_is_detected(open_page: OpenPage) -> None:
     expect(tab.page.locator("#dropping")).to_be_hidden()
 
 
-def test_a_pasted_photo_is_detected(open_page: OpenPage) -> None:
+def test_a_pasted_photo_is_detected(open_page: OpenPage, tmp_path: Path) -> None:
     tab = open_page(permissions=["clipboard-read", "clipboard-write"])
     text = base64.b64encode(photos.read("astronaut")).decode()
     tab.page.evaluate(
@@ -235,12 +235,14 @@ def test_a_pasted_photo_is_detected(open_page: OpenPage) -> None:
     tab.page.keyboard.press("Control+V")
 
     photos.assert_same(tab.found(2), ASTRONAUT)
+    assert_curl_answers_once_the_file_is_saved(tab, "image.png", tmp_path)
 
 
-def test_the_example_is_there_without_a_photo_of_ones_own(open_page: OpenPage) -> None:
+def test_the_example_is_there_without_a_photo_of_ones_own(open_page: OpenPage, tmp_path: Path) -> None:
     tab = open_page()
     tab.page.get_by_role("button", name="Try an example").click()
     assert {found.label for found in tab.found(2)} == {"person", "chair"}
+    assert_curl_answers_once_the_file_is_saved(tab, "example.jpg", tmp_path)
 
 
 def test_the_slider_filters_without_asking_again(open_page: OpenPage) -> None:
@@ -283,11 +285,26 @@ def test_the_curl_line_answers_what_is_listed(open_page: OpenPage, tmp_path: Pat
     tab.found(3)
     tab.slide(20)
     tab.page.get_by_role("group", name="Classes").get_by_role("button", name="dining table").click()
+    assert_curl_answers(tab, tmp_path)
+    expect(tab.page.locator("#curl-save")).to_be_hidden()
 
+
+def assert_curl_answers(tab: Opened, folder: Path) -> None:
+    """What is listed, run in the folder of the photo."""
     line = tab.page.locator("#curl").text_content() or ""
-    ran = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, check=True, timeout=60)
+    ran = subprocess.run(["sh", "-c", line], cwd=folder, capture_output=True, check=True, timeout=60)
     shown = tab.answer()["detections"]
     assert shown and json.loads(ran.stdout)["detections"] == shown
+
+
+def assert_curl_answers_once_the_file_is_saved(tab: Opened, name: str, folder: Path) -> None:
+    """Where the file that was sent is in the page only."""
+    expect(tab.page.locator("#curl-more")).to_contain_text(f"save it as {name} first")
+    with tab.page.expect_download() as download:
+        tab.page.get_by_role("button", name="Save the file").click()
+    assert download.value.suggested_filename == name
+    download.value.save_as(folder / name)
+    assert_curl_answers(tab, folder)
 
 
 def test_the_request_is_copied(open_page: OpenPage) -> None:
@@ -346,6 +363,29 @@ def test_another_version_is_asked_where_there_are_two(
     assert tab.answer()["model"] == {"name": "detector", "version": "1"}
     tab.page.get_by_label("Version").select_option("")
     expect(tab.page.locator("#timing")).to_contain_text("detector 2", timeout=ANSWER_MS)
+
+
+def test_the_version_of_a_configured_label_is_not_called_the_latest(
+    open_page: OpenPage, saved_models: Path, start_peer: StartPeer, spotter: StartGateway, tmp_path: Path
+) -> None:
+    """As in the shipped overlays: what is asked by default is what the label says, though another one is newer."""
+    for number in (1, 2):
+        add_version(saved_models / "image_tensor" / "1", tmp_path / "models", number)
+    peer = start_peer({"detector": tmp_path / "models"}, "--all-versions", "--label=stable=1")
+    config = tmp_path / "spotter.toml"
+    config.write_text(
+        f'serving = ["http://{peer.address}"]\nlabels = "coco"\n'
+        '[[models]]\nname = "detector"\nbackend = "serving"\nversion_label = "stable"\n'
+    )
+    gateway = spotter("--config", config)
+    until(gateway.is_ready, "the model", within=60)
+    tab = open_page(gateway)
+    options = tab.page.locator("#version option")
+    expect(options).to_have_text(["default (1)", "2", "1"], timeout=ANSWER_MS)
+    tab.pick(PHOTOS / "astronaut.png")
+    expect(tab.page.locator("#timing")).to_contain_text("detector 1", timeout=ANSWER_MS)
+    tab.page.get_by_role("button", name="日本語").click()
+    expect(options).to_have_text(["既定（1）", "2", "1"])
 
 
 def test_an_item_of_the_list_sets_its_box_off(open_page: OpenPage) -> None:
@@ -408,7 +448,9 @@ def test_a_text_file_is_refused_in_people_s_words(open_page: OpenPage) -> None:
     expect(problem).to_be_hidden()
 
 
-def test_a_photo_too_large_for_the_server_is_made_smaller(open_page: OpenPage, spotter: StartGateway) -> None:
+def test_a_photo_too_large_for_the_server_is_made_smaller(
+    open_page: OpenPage, spotter: StartGateway, tmp_path: Path
+) -> None:
     tab = open_page(spotter("--max-image-pixels", "4500000"))
     large = Image.open(PHOTOS / "astronaut.png").convert("RGB").resize((2600, 2600))
     tab.pick(saved(large, "large.jpg", "JPEG"))
@@ -420,6 +462,8 @@ def test_a_photo_too_large_for_the_server_is_made_smaller(open_page: OpenPage, s
     assert "person" in {found.label for found in tab.found(tab_count(tab))}
     expect(problem).to_be_hidden()
     expect(tab.page.locator("#note")).to_contain_text("2,048 × 2,048")
+    # Not the name of the photo that was too large.
+    assert_curl_answers_once_the_file_is_saved(tab, "large-smaller.jpg", tmp_path)
 
 
 def tab_count(tab: Opened) -> int:
