@@ -17,7 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageChops, ImageStat
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, FilePayload, Page, Playwright, Request, Route, expect
 
-from conftest import LOGS, OUT, StartGateway, StartPeer
+from conftest import LOGS, OUT, ROOT, StartGateway, StartPeer
 from support import photos
 from support.browser import Asked, chromium
 from support.gateway import Gateway
@@ -236,6 +236,16 @@ def test_a_pasted_photo_is_detected(open_page: OpenPage, tmp_path: Path) -> None
 
     photos.assert_same(tab.found(2), ASTRONAUT)
     assert_curl_answers_once_the_file_is_saved(tab, "image.png", tmp_path)
+
+
+def test_every_word_is_said_somewhere() -> None:
+    """Of those that are looked up by a key: a key that is nowhere else was left over."""
+    words = (ROOT / "web/strings.js").read_text().partition("export const PROBLEMS")[0]
+    keys = set(re.findall(r"^  '([\w.]+)': ", words, re.MULTILINE))
+    others = [path for path in (ROOT / "web").iterdir() if path.suffix in {".js", ".html"} and path.name != "strings.js"]
+    looked_up = set(re.findall(r"['\"]([\w.]+)['\"]", "".join(path.read_text() for path in others)))
+    # What is counted has a key for each plural form.
+    assert {key for key in keys if key.removesuffix(".one").removesuffix(".other") not in looked_up} == set()
 
 
 def test_the_example_is_there_without_a_photo_of_ones_own(open_page: OpenPage, tmp_path: Path) -> None:

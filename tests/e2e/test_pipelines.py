@@ -75,6 +75,12 @@ def test_the_package_is_whole_in_the_images_build_context(tmp_path: Path) -> Non
     assert read.returncode == 0, read.stderr
 
 
+def test_the_model_is_not_sent_into_the_build_of_the_program() -> None:
+    """images.yml builds both in one checkout."""
+    (folder,) = re.findall(r'fetch_model\.py "\$MODEL_URI" "(\w+)/', (ROOT / ".github/workflows/images.yml").read_text())
+    assert folder in (ROOT / ".dockerignore").read_text().splitlines()
+
+
 def test_the_workflows_call_scripts_that_are_there() -> None:
     called = {path for file in WORKFLOWS for path in re.findall(r"k8s/[\w/]+\.(?:sh|py)", file.read_text())}
     pipeline = {f"k8s/pipeline/{name}.sh" for name in ("judge", "render", "diff")}
