@@ -30,6 +30,9 @@ esac
 for photo; do
     [ -f "$photo" ] || fail "no photo at $photo"
 done
+# The exporter itself notices only once the model is built, and does not say where it looked.
+[[ $checkpoint == *://* || -f $checkpoint/checkpoint ]] ||
+    fail "no $checkpoint/checkpoint, the file that names the newest of a training's checkpoints: give the folder that has it"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

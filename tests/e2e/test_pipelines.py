@@ -435,7 +435,8 @@ def test_an_export_is_laid_out_numbered_and_listed(bucket: tuple[str, str], tmp_
         f"shutil.copytree({str(saved_models / MODEL / '1')!r}, arguments.output_directory + '/saved_model')\n"
     )
     script, target = K8S / "serving/export.sh", tmp_path / "models/1"
-    given = ("pipeline.config", "checkpoints", target)
+    given = ("pipeline.config", tmp_path, target)
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "ckpt-1"\n')
     settings = {"OBJECT_DETECTION": str(tmp_path), "PYTHON": sys.executable}
     done = run(script, *given, *PHOTOS, **settings)
     assert done.returncode == 0, done.stderr
@@ -456,3 +457,8 @@ def test_an_export_is_laid_out_numbered_and_listed(bucket: tuple[str, str], tmp_
     assert (cold.returncode, "PHOTO..." in cold.stderr) == (64, True)
     missing = run(script, "a", "b", tmp_path / "models/2", tmp_path / "none.jpg", **settings)
     assert (missing.returncode, "no photo at" in missing.stderr) == (64, True)
+    # A checkpoint's own prefix is what the training scripts take elsewhere.
+    prefix = run(script, "a", tmp_path / "ckpt-1", tmp_path / "models/2", *PHOTOS, **settings)
+    assert (prefix.returncode, f"no {tmp_path}/ckpt-1/checkpoint" in prefix.stderr) == (64, True)
+    bucket_folder = run(script, "a", "gs://models/training", tmp_path / "models/2", *PHOTOS, **settings)
+    assert bucket_folder.returncode == 0, bucket_folder.stderr
