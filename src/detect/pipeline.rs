@@ -91,7 +91,7 @@ pub struct Kept {
     _admitted: Arc<Admitted>,
 }
 
-/// Where the time went. Waiting for a core counts in the total only.
+/// Where the time went. Waiting for a core counts in the total only, of the first view.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Timings {
     /// Until there was room among the photos that are worked on.

@@ -15,11 +15,13 @@ use mime::Mime;
 
 use crate::arriving::Room;
 use crate::backend::Call;
+use crate::deadline::Deadline;
 use crate::detect::{MAX_PARAMS, Model, Param, check_count};
 use crate::fault::{Code, Fault, FieldError};
 use crate::fetch::Source;
 use crate::http::server::BodyLeft;
 use crate::service::Service;
+use crate::workers::Workers;
 
 /// The part and the field that hold the photo.
 const IMAGE: &str = "image";
@@ -30,6 +32,8 @@ const ROOM_BESIDE_IMAGE: usize = 64 << 10;
 /// A body up to this long is taken apart where it arrives: some tens of microseconds, as long as the way to a core and back
 /// (docs/PERFORMANCE.md).
 const SHORT_BODY: usize = 128 << 10;
+/// One up to this long, as photos of phones are, is a job of a few milliseconds for a core.
+const BRIEF_BODY: usize = 4 << 20;
 
 mod base64;
 mod batch;
@@ -85,19 +89,21 @@ impl Upload {
     ) -> Result<Self, Fault> {
         let max_bytes = service.pipeline.limits.max_bytes;
         let Received { form, bytes, query, room } = Received::read(request, max_bytes, service, model, call).await?;
-        let workers = &service.pipeline.workers;
+        let (workers, length) = (&service.pipeline.workers, bytes.len());
         let (photo, more) = match form {
             Form::Raw => (Source::Sent(bytes), Vec::new()),
             // Text is a form of some other kind; anything else is a file, and is named by what it is.
             Form::Unsaid(found) if !bytes.is_empty() && is_text(&bytes) => return Err(unsupported(&found)),
             Form::Unsaid(_) => (Source::Sent(bytes), Vec::new()),
             Form::Json if bytes.len() <= SHORT_BODY => json::one_photo(&bytes, "The body")?,
-            // Taken apart beside the photos in work: only then is it known whether there is a photo in it.
-            Form::Json => workers.run_brief(call.deadline, move || json::one_photo(&bytes, "The body")).await?,
+            Form::Json => {
+                let take_apart = move || json::one_photo(&bytes, "The body");
+                on_core(workers, length, call.deadline, take_apart).await?
+            }
             Form::Multipart { boundary } if bytes.len() <= SHORT_BODY => multipart::one_photo(bytes, boundary).await?,
             Form::Multipart { boundary } => {
                 let take_apart = move || futures::executor::block_on(multipart::one_photo(bytes, boundary));
-                workers.run_brief(call.deadline, take_apart).await?
+                on_core(workers, length, call.deadline, take_apart).await?
             }
         };
         Ok(Self { photo: photo.held(&room), params: stronger_first(query, more) })
@@ -144,6 +150,21 @@ impl Received {
             return Err(address_in_query());
         }
         Ok(Self { form, bytes, query, room: Arc::new(room) })
+    }
+}
+
+/// Takes a body apart on a core, beside the photos in work unless it is very long: only then is it known whether there is a photo
+/// in it.
+async fn on_core<T: Send + 'static>(
+    workers: &Workers,
+    length: usize,
+    deadline: Deadline,
+    take_apart: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    if length <= BRIEF_BODY {
+        workers.run_brief(deadline, take_apart).await
+    } else {
+        workers.run(deadline, take_apart).await
     }
 }
 

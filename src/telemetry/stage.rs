@@ -1,6 +1,7 @@
 //! The parts of the way of one photo.
 
-/// A part of the way of one photo. Waiting for a core is part of none.
+/// A part of the way of one photo. Waiting for a core is part of none, but for views after the first, which wait for theirs while
+/// the model answers.
 ///
 /// [`Self::Fetch`] is passed by those alone that are named by their address, before it is known which version of the model they
 /// go to.

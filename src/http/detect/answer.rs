@@ -159,7 +159,7 @@ pub struct BoxNormalized {
     pub y_max: f64,
 }
 
-/// Milliseconds of each stage. Waiting for a free core counts in the total only.
+/// Milliseconds of each stage. Waiting for a free core counts in the total only; of several views, the others wait and are prepared while the model answers.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Milliseconds {
     /// Until there was room among the photos that are worked on.

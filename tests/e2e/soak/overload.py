@@ -114,6 +114,8 @@ class Measured:
         assert over.quantile(200, 0.99) <= DEADLINE
         assert {status for status, _, _ in over.answers} == {200, 503}
         assert over.codes.keys() == {"OVERLOADED"}
+        assert {status for status, _, _ in after.answers} <= {200, 503}
+        assert after.codes.keys() <= {"OVERLOADED"}
         refused = [asked for status, _, asked in after.answers if status != 200]
         print(f"last refused {max(refused, default=0.0) * 1000:.0f} ms after the load fell; "
               f"then p50 / p99 {after.quantile(200, 0.5, EMPTY) * 1000:.0f} / {after.quantile(200, 0.99, EMPTY) * 1000:.0f} ms")
