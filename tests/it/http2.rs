@@ -259,7 +259,8 @@ async fn over_http2_a_head_has_no_more_headers_than_over_http1() {
 
 #[tokio::test]
 async fn long_heads_that_wait_for_their_bodies_count_among_the_uploads_in_flight() {
-    let spotter = Spotter::start(&["--max-upload-bytes-in-flight", "20000"]).await;
+    let patient = ["--upload-pause-ms", "600000", "--request-timeout-ms", "600000"];
+    let spotter = Spotter::start(&[&["--max-upload-bytes-in-flight", "20000"], &patient[..]].concat()).await;
     let taken = async || {
         let metrics = spotter.get("/metrics").send().await.unwrap().text().await.unwrap();
         let line = metrics.lines().find_map(|line| line.strip_prefix("spotter_upload_bytes_in_flight "));
