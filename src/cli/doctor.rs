@@ -128,13 +128,16 @@ fn labels(model: &Model, resolved: &Resolved, report: &mut Report) {
         );
     }
     let highest = labels.iter().map(|(id, _)| id).max().unwrap_or_default();
-    match resolved.adapter.classes {
+    let fits = |classes: usize| classes == labels.len() || classes as i64 == highest;
+    let adapter = &resolved.adapter;
+    match adapter.classes {
         None => Report::note(&format!(
             "the signature does not tell how many classes there are; the label map has {}",
             labels.len()
         )),
-        Some(classes) if classes == labels.len() || classes as i64 == highest => {
-            Report::ok(&format!("the label map fits the model's {classes} classes"));
+        Some(classes) if fits(classes) => Report::ok(&format!("the label map fits the model's {classes} classes")),
+        Some(classes) if adapter.or_one_more && fits(classes + 1) => {
+            Report::ok(&format!("the label map fits the model's {} classes, none of them the background", classes + 1));
         }
         Some(classes) => {
             let what = format!(

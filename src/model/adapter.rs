@@ -40,6 +40,8 @@ pub struct Adapter {
     pub outputs: Vec<String>,
     /// How many classes the model tells apart, where the signature says so.
     pub classes: Option<usize>,
+    /// Whether it may be one more: nothing tells whether one of the columns is the background's.
+    pub or_one_more: bool,
     /// The masks that it can be asked for as well.
     pub masks: Option<MaskOutput>,
     /// The keypoints that it can be asked for as well.

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::JoinHandle;
 
 use serde_json::Value;
+use spotter::backend::serving::proto::tensorflow::DataType;
 
 use crate::support::photos::{CHELSEA, COFFEE, assert_found};
 use crate::support::repo;
@@ -237,6 +238,15 @@ async fn doctor_names_each_failure_with_its_fix() {
     let (code, text) = doctor(flags(&["--labels", "coco"])).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("TF Object Detection: input_tensor: uint8 [1, ?, ?, 3]"), "{text}");
+
+    // COCO's 90 with a column for the background, and without; Pascal's 20.
+    for (columns, expected) in [(91, Some(0)), (90, Some(0)), (21, Some(1))] {
+        let scores =
+            Script::image_tensor().declaring("detection_multiclass_scores", DataType::DtFloat, &[1, 100, columns]);
+        serving.change(|script| script.signature = scores.signature);
+        let (code, text) = doctor(flags(&["--labels", "coco"])).await;
+        assert_eq!(code, expected, "{columns}: {text}");
+    }
 
     let (code, text) = doctor(flags(&[])).await;
     assert!(code == Some(1) && text.contains("no label map") && text.contains("fix: --labels"), "{text}");

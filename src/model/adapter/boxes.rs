@@ -50,6 +50,7 @@ pub(super) fn recognise(signature: &Signature, named: &BoxOutputs) -> Result<Ada
         input: Input { key: key.to_owned(), form },
         outputs: keys,
         classes,
+        or_one_more: false,
         masks: None,
         keypoints: None,
         class_offset: None,

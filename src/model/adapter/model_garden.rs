@@ -71,6 +71,7 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
         input: Input { key: key.to_owned(), form },
         outputs: rows.keys().into_iter().chain([IMAGE_INFO.to_owned()]).collect(),
         classes: None,
+        or_one_more: false,
         masks: MaskOutput::of(signature, Placement::Cells),
         keypoints: None,
         class_offset: None,

@@ -70,6 +70,7 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
         input: Input { key: key.to_owned(), form },
         outputs: rows.keys(),
         classes: None,
+        or_one_more: false,
         masks: None,
         keypoints: None,
         class_offset: None,

@@ -14,7 +14,8 @@ use crate::model::adapter::{Adapter, Candidate, Class, Origin, Outputs, Reader, 
 use crate::model::input::{Input, Samples};
 use crate::model::signature::Signature;
 
-/// `[1, N, C + 1]`, the background first: tells how many classes there are.
+/// `[1, N, C + 1]`, the background first: tells how many classes there are. With `add_background_class: false`, as EfficientDet's
+/// configurations have it, it is `[1, N, C]`.
 const MULTICLASS: &str = "detection_multiclass_scores";
 
 #[derive(Debug)]
@@ -48,6 +49,7 @@ pub(super) fn recognise(signature: &Signature) -> Result<Adapter, String> {
         input: Input { key: key.to_owned(), form },
         outputs: rows.keys(),
         classes,
+        or_one_more: true,
         masks: MaskOutput::of(signature, Placement::Edges),
         keypoints: KeypointOutput::of(signature),
         class_offset: None,

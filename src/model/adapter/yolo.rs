@@ -114,6 +114,7 @@ fn understand(
         input: Input { key: key.to_owned(), form },
         outputs: vec![output.to_owned()],
         classes,
+        or_one_more: false,
         masks: None,
         keypoints: None,
         class_offset: None,

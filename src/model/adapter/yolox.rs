@@ -71,6 +71,7 @@ fn understand(signature: &Signature) -> Option<Adapter> {
         input: Input { key: key.to_owned(), form },
         outputs: vec![output.clone()],
         classes: Some(classes),
+        or_one_more: false,
         masks: None,
         keypoints: None,
         class_offset: None,
