@@ -14,8 +14,8 @@ use crate::model::adapter::{Adapter, Candidate, Class, Origin, Outputs, Reader, 
 use crate::model::input::{Input, Samples};
 use crate::model::signature::Signature;
 
-/// `[1, N, C + 1]`, the background first: tells how many classes there are. With `add_background_class: false`, as EfficientDet's
-/// configurations have it, it is `[1, N, C]`.
+/// `[1, N, C + 1]`, the background first: tells how many classes there are. With `add_background_class: false`, as upstream's
+/// configurations of `EfficientDet` have it, it is `[1, N, C]`.
 const MULTICLASS: &str = "detection_multiclass_scores";
 
 #[derive(Debug)]
