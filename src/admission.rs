@@ -2,8 +2,9 @@
 //! in front of that a queue that is bounded by time.
 //!
 //! A photo is small as a file and large as pixels: 50 megapixels can be a file of 60 kB. So what is counted is pixels, from
-//! before a photo is decoded until its answer is made: its own, and those of the canvases that are made of it. Photos are counted too: each goes through several jobs, and jobs are
-//! done in the order in which they came, so that with too many at once all would be decoded before the first is looked at.
+//! before a photo is decoded until its answer is made: its own, and those of the canvases that are made of it. Photos are counted
+//! too: each goes through several jobs, and jobs are done in the order in which they came, so that with too many at once all would
+//! be decoded before the first is looked at.
 //!
 //! Waiting costs everybody behind as well. So a photo is refused at once where, by how long photos took lately, its turn would
 //! come too late, and dropped from the queue when it has: before it has cost a core or the model server anything.
@@ -147,11 +148,11 @@ impl Admission {
             (place, Arc::clone(&self.memory).acquire_many_owned(share).await)
         };
         // A free place is taken whatever the estimate: without photos there would never be a better one.
-        let Ok((place, pixels)) = deadline.at_most(patience.max(FREE)).bound(room).await else {
-            drop(waiting);
+        let room = deadline.at_most(patience.max(FREE)).bound(room).await;
+        drop(waiting);
+        let Ok((place, pixels)) = room else {
             return Err(gate.full(model, "had no room for the photo in time", expected));
         };
-        drop(waiting);
         gate.in_flight.fetch_add(1, Ordering::Relaxed);
         let open = "the semaphore is never closed";
         let (place, pixels) = (place.expect(open), pixels.expect(open));
