@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rten::{DataType, Dimension, NodeId, RunOptions, ThreadPool, Value, ValueType};
-use rten_tensor::Layout;
+use rten_tensor::{AsView, Layout};
 
 use super::{Graph, LoadError, failed};
 use crate::fault::Fault;
@@ -87,7 +87,9 @@ impl Graph for Rten {
             let tensor: rten_tensor::Tensor<f32> =
                 value.try_into().map_err(|error: rten::TryFromValueError| failed(error))?;
             let shape = tensor.shape().to_vec();
-            let tensor = Tensor::new(shape, Values::F32(tensor.into_data())).map_err(failed)?;
+            // A copy: rten answers in buffers that earlier layers had, up to a hundred times as large as what is in them, and
+            // answers of tiles are kept until the last has come.
+            let tensor = Tensor::new(shape, Values::F32(tensor.to_vec())).map_err(failed)?;
             Ok((key.clone(), tensor))
         });
         tensors.collect()
@@ -101,5 +103,23 @@ fn dtype(value: Option<ValueType>) -> Option<DType> {
         Some(ValueType::Tensor(DataType::UInt8)) => Some(DType::U8),
         Some(ValueType::Tensor(DataType::Int8)) => Some(DType::I8),
         Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_takes_no_more_memory_than_its_numbers() {
+        let model = Rten::load(super::super::NANODET_G.into()).expect("the binary's own");
+        let zeros = Tensor::new(vec![1, 3, 416, 416], Values::F32(vec![0.0; 3 * 416 * 416])).expect("all of them");
+        let input = model.inputs.keys().next().expect("one").clone();
+        let answer = model.run(vec![(input, zeros)], &model.outputs()).expect("zeros are a picture");
+        assert_eq!(answer.iter().count(), model.outputs.len());
+        for (name, tensor) in answer.iter() {
+            let Values::F32(numbers) = tensor.values() else { panic!("{name} is {tensor:?}") };
+            assert_eq!(numbers.capacity(), numbers.len(), "{name}");
+        }
     }
 }
