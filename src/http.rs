@@ -41,8 +41,8 @@ pub use examples::PHOTO as EXAMPLE_PHOTO;
 
 /// [`router`], and what is said where no request came about.
 pub fn front(current: &Current, scraping: Scraping) -> Front {
-    let of_refusals = cors::of_refusals(&current.get().access.origins);
-    Front { router: router(current, scraping), of_refusals }
+    let refusals = cors::Refusals::new(&current.get().access.origins);
+    Front { router: router(current, scraping), refusals }
 }
 
 /// All routes with the layers around them, for the service that is in force now; those of the metrics where they are scraped

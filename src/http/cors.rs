@@ -19,15 +19,40 @@ const REMEMBERED: Duration = Duration::from_hours(2);
 const EXPOSED: [HeaderName; 5] =
     [REQUEST_ID, SERVER_TIMING, MODEL_VERSION, header::RETRY_AFTER, header::WWW_AUTHENTICATE];
 
-/// What lets pages read a refusal for which no head was read, so that nobody knows its origin: where all origins may ask.
-pub(super) fn of_refusals(origins: &[Origin]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    if origins.contains(&Origin::Any) {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        let exposed = HeaderValue::from_str(&EXPOSED.map(|name| name.to_string()).join(","));
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed.expect("names are visible ASCII"));
+/// What lets pages read a refusal of a head that never became a request, over HTTP/1.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Refusals(Vec<Origin>);
+
+impl Refusals {
+    /// For pages of these origins.
+    pub(super) fn new(origins: &[Origin]) -> Self {
+        Self(origins.to_vec())
     }
-    headers
+
+    /// The headers, where `head`, as far as it has come, is of a page that may ask. Of one that has not said its origin by then
+    /// it is not known; the only one that may ask is told all the same, because browsers compare.
+    pub(super) fn headers(&self, head: &[u8]) -> HeaderMap {
+        let allowed = match &self.0[..] {
+            origins if origins.contains(&Origin::Any) => Some("*"),
+            [Origin::One(only)] => Some(only.as_str()),
+            origins => origin_in(head).filter(|said| origins.contains(&Origin::One((*said).to_owned()))),
+        };
+        let mut headers = HeaderMap::new();
+        let Some(allowed) = allowed else { return headers };
+        let visible = |text: &str| HeaderValue::from_str(text).expect("origins and names are visible ASCII");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, visible(allowed));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, visible(&EXPOSED.map(|name| name.to_string()).join(",")));
+        headers.insert(header::VARY, visible("origin"));
+        headers
+    }
+}
+
+/// The origin that a head names; only lines that are whole are looked at.
+fn origin_in(head: &[u8]) -> Option<&str> {
+    const NAME: &[u8] = b"origin:";
+    let mut lines = head.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    let is_origin = |line: &&[u8]| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME));
+    lines.find(is_origin).and_then(|line| std::str::from_utf8(line[NAME.len()..].trim_ascii()).ok())
 }
 
 /// The layer that answers preflights by itself and gives every other answer its headers; none where no origin may ask.

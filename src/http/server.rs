@@ -72,11 +72,11 @@ struct Shared {
 }
 
 impl Shared {
-    /// Tells a client off that has no request yet, so long after it began one.
-    async fn refuse(&self, io: impl AsyncRead + AsyncWrite + Unpin, fault: &Fault, took: Duration) {
+    /// Tells a client off that has no request yet, only so much of a head, so long after it began one.
+    async fn refuse(&self, io: impl AsyncRead + AsyncWrite + Unpin, fault: &Fault, head: &[u8], took: Duration) {
         let row = fault.code().row();
         self.metrics.requests.refused(row.status, row.name);
-        refusal::send(io, fault, took, &self.routes.of_refusals()).await;
+        refusal::send(io, fault, took, &self.routes.refusals().headers(head)).await;
     }
 }
 

@@ -92,20 +92,38 @@ async fn what_is_no_request_is_answered_like_one() {
 }
 
 #[tokio::test]
-async fn where_every_page_may_ask_it_may_read_refusals_of_what_is_no_request() {
-    let asked = async |origins: &str| {
-        let spotter = Spotter::start(&["--cors-origins", origins]).await;
+async fn pages_that_may_ask_may_read_refusals_of_what_is_no_request() {
+    const SHOP: &str = "https://shop.example";
+    let two = format!("{SHOP},http://localhost:3000");
+    let long = "x".repeat(40_000);
+    let told = async |origins: &str, said: &str, status: u16, code: &str| {
+        let flags = ["--cors-origins", origins, "--head-timeout-ms", "300"];
+        let spotter = Spotter::start(if origins.is_empty() { &[] } else { &flags[..] }).await;
         let mut raw = Raw::open(&spotter).await;
-        raw.send("nonsense\r\n\r\n").await;
+        raw.send(said).await;
         let text = raw.rest().await;
-        assert_problem(&text, 400, "INVALID_REQUEST");
-        text
+        assert_problem(&text, status, code);
+        text.split_once("\r\naccess-control-allow-origin: ").map(|(_, rest)| {
+            assert!(text.contains("\r\naccess-control-expose-headers: x-request-id,server-timing,"), "{text}");
+            assert!(text.contains("\r\nvary: origin\r\n"), "{text}");
+            rest.lines().next().unwrap().to_owned()
+        })
     };
-    let text = asked("*").await;
-    assert!(text.contains("\r\naccess-control-allow-origin: *\r\n"), "{text}");
-    assert!(text.contains("\r\naccess-control-expose-headers: x-request-id,server-timing,"), "{text}");
-    // Which page it was stands in a head that was not read.
-    assert!(!asked("https://shop.example").await.contains("access-control"));
+    let by = |origin: &str| format!("GET /livez HTTP/1.1\r\nhost: x\r\nORIGIN: {origin} \r\n");
+    for (origins, said, status, code, expected) in [
+        ("*", "nonsense\r\n\r\n".to_owned(), 400, "INVALID_REQUEST", Some("*")),
+        (&two, by(SHOP) + "no header\r\n\r\n", 400, "INVALID_REQUEST", Some(SHOP)),
+        (&two, by(SHOP) + &format!("a: {long}\r\n\r\n"), 431, "HEAD_TOO_LARGE", Some(SHOP)),
+        (&two, by(SHOP), 408, "REQUEST_TIMEOUT", Some(SHOP)),
+        (&two, by("https://evil.example"), 408, "REQUEST_TIMEOUT", None),
+        (&two, format!("GET /livez HTTP/1.1\r\nhost: x\r\norigin: {SHOP}"), 408, "REQUEST_TIMEOUT", None),
+        (&two, "nonsense\r\n\r\n".to_owned(), 400, "INVALID_REQUEST", None),
+        // Browsers compare: a page of another origin is not let in by it.
+        (SHOP, "nonsense\r\n\r\n".to_owned(), 400, "INVALID_REQUEST", Some(SHOP)),
+        ("", by(SHOP) + "no header\r\n\r\n", 400, "INVALID_REQUEST", None),
+    ] {
+        assert_eq!(told(origins, &said, status, code).await.as_deref(), expected, "{origins}: {said:.80}");
+    }
 }
 
 #[tokio::test]

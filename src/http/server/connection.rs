@@ -34,6 +34,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// the client: past either the connection ends.
 const MAX_RESETS: usize = 20;
 const MAX_ERROR_RESETS: usize = 128;
+/// The HTTP/2 windows: how much of an upload may be on its way before it is read. A phone's photo of some megabytes crosses a
+/// long line in few turns, and a stream that is not read leaves the others of its connection three quarters of the room.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// A connection that was taken.
 pub(super) struct Connection {
@@ -86,7 +90,7 @@ impl Connection {
     /// Tells the client why it is not served. Over TLS that would take a handshake first, which is work.
     pub(super) async fn refuse(self, fault: &Fault) {
         if self.shared.tls.is_none() {
-            self.shared.refuse(self.stream, fault, self.pulse.elapsed()).await;
+            self.shared.refuse(self.stream, fault, &[], self.pulse.elapsed()).await;
         }
     }
 
@@ -130,7 +134,7 @@ async fn speak(mut io: impl Socket, peer: SocketAddr, shared: Arc<Shared>, pulse
     match first {
         Ok(Ok(ahead)) if ahead == PREFACE => http2(io, ahead, peer, shared, pulse).await,
         Ok(Ok(ahead)) if !ahead.is_empty() => http1(io, ahead, peer, shared, pulse).await,
-        Err(Some(Overdue::Head)) => shared.refuse(io, &refusal::late_head(&shared.bounds), pulse.elapsed()).await,
+        Err(Some(Overdue::Head)) => shared.refuse(io, &refusal::late_head(&shared.bounds), &[], pulse.elapsed()).await,
         // It came to nothing. One that said nothing at all is told nothing.
         Ok(Ok(_) | Err(_)) | Err(_) => {}
     }
@@ -167,11 +171,12 @@ async fn http1(io: impl Socket, ahead: Bytes, peer: SocketAddr, shared: Arc<Shar
     };
     let mut connection = builder.serve_connection(wire, service);
     let end = accompany(Pin::new(&mut connection), &pulse, &shared).await;
-    let (io, withheld) = connection.into_parts().io.into_inner().into_parts();
-    let took = pulse.elapsed();
+    let left = connection.into_parts();
+    let (io, withheld) = left.io.into_inner().into_parts();
+    let (head, took) = (left.read_buf, pulse.elapsed());
     match (end, withheld) {
-        (End::Over, Some(status)) => shared.refuse(io, &refusal::fault(status, &shared.bounds), took).await,
-        (End::LateHead, _) => shared.refuse(io, &refusal::late_head(&shared.bounds), took).await,
+        (End::Over, Some(status)) => shared.refuse(io, &refusal::fault(status, &shared.bounds), &head, took).await,
+        (End::LateHead, _) => shared.refuse(io, &refusal::late_head(&shared.bounds), &head, took).await,
         (End::CutOff, _) => io.forget(),
         (End::Over, None) if pulse.is_body_left() => refusal::hear_out(io).await,
         (End::Over, None) => {}
@@ -184,6 +189,8 @@ async fn http2(io: impl Socket, ahead: Bytes, peer: SocketAddr, shared: Arc<Shar
         .timer(TokioTimer::new())
         .max_concurrent_streams(shared.bounds.streams)
         .max_header_list_size(shared.bounds.head_bytes as u32)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_pending_accept_reset_streams(MAX_RESETS)
         .max_local_error_reset_streams(MAX_ERROR_RESETS)
         .keep_alive_interval(shared.bounds.ping_every)

@@ -4,21 +4,22 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::HeaderMap;
 use tokio::sync::watch;
+
+use crate::http::cors::Refusals;
 
 /// What answers requests, and what is said where no request came about.
 #[derive(Debug, Clone)]
 pub struct Front {
     /// Answers requests.
     pub router: Router,
-    /// What refusals bear beside their own headers.
-    pub of_refusals: HeaderMap,
+    /// What lets pages read refusals.
+    pub(in crate::http) refusals: Refusals,
 }
 
 impl From<Router> for Front {
     fn from(router: Router) -> Self {
-        Self { router, of_refusals: HeaderMap::new() }
+        Self { router, refusals: Refusals::default() }
     }
 }
 
@@ -38,8 +39,8 @@ impl Routes {
     }
 
     /// For a refusal.
-    pub(super) fn of_refusals(&self) -> HeaderMap {
-        self.0.borrow().of_refusals.clone()
+    pub(super) fn refusals(&self) -> Refusals {
+        self.0.borrow().refusals.clone()
     }
 
     /// Others, for every request from now on.
