@@ -42,8 +42,8 @@ impl Workers {
         Self::run_in(&self.slots, deadline, job).await
     }
 
-    /// The same for a job of a few milliseconds that decides whether there is any other, such as reading a header: it does
-    /// not wait for those that take long.
+    /// The same for a job of milliseconds that decides whether there is any other, such as reading a header or taking a body apart:
+    /// it does not wait for those that take long.
     ///
     /// # Errors
     /// As [`Self::run`].

@@ -1,7 +1,8 @@
 //! Three request forms, one upload: a photo, or its address, and the options that came with it.
 //!
 //! The body is read and bounded first, whatever its form, and taken apart afterwards; on a core where it is long, because
-//! base64 and boundaries of a large photo take milliseconds.
+//! base64 and boundaries of a large photo take milliseconds, and beside the photos in work, because only then is it known whether
+//! there is a photo in it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,13 +16,11 @@ use mime::Mime;
 
 use crate::arriving::Room;
 use crate::backend::Call;
-use crate::deadline::Deadline;
 use crate::detect::{MAX_PARAMS, Model, Param, check_count};
 use crate::fault::{Code, Fault, FieldError};
 use crate::fetch::Source;
 use crate::http::server::BodyLeft;
 use crate::service::Service;
-use crate::workers::Workers;
 
 /// The part and the field that hold the photo.
 const IMAGE: &str = "image";
@@ -32,8 +31,6 @@ const ROOM_BESIDE_IMAGE: usize = 64 << 10;
 /// A body up to this long is taken apart where it arrives: some tens of microseconds, as long as the way to a core and back
 /// (docs/PERFORMANCE.md).
 const SHORT_BODY: usize = 128 << 10;
-/// One up to this long, as photos of phones are, is a job of a few milliseconds for a core.
-const BRIEF_BODY: usize = 4 << 20;
 
 mod base64;
 mod batch;
@@ -89,7 +86,7 @@ impl Upload {
     ) -> Result<Self, Fault> {
         let max_bytes = service.pipeline.limits.max_bytes;
         let Received { form, bytes, query, room } = Received::read(request, max_bytes, service, model, call).await?;
-        let (workers, length) = (&service.pipeline.workers, bytes.len());
+        let workers = &service.pipeline.workers;
         let (photo, more) = match form {
             Form::Raw => (Source::Sent(bytes), Vec::new()),
             // Text is a form of some other kind; anything else is a file, and is named by what it is.
@@ -98,12 +95,12 @@ impl Upload {
             Form::Json if bytes.len() <= SHORT_BODY => json::one_photo(&bytes, "The body")?,
             Form::Json => {
                 let take_apart = move || json::one_photo(&bytes, "The body");
-                on_core(workers, length, call.deadline, take_apart).await?
+                workers.run_brief(call.deadline, take_apart).await?
             }
             Form::Multipart { boundary } if bytes.len() <= SHORT_BODY => multipart::one_photo(bytes, boundary).await?,
             Form::Multipart { boundary } => {
                 let take_apart = move || futures::executor::block_on(multipart::one_photo(bytes, boundary));
-                on_core(workers, length, call.deadline, take_apart).await?
+                workers.run_brief(call.deadline, take_apart).await?
             }
         };
         Ok(Self { photo: photo.held(&room), params: stronger_first(query, more) })
@@ -150,21 +147,6 @@ impl Received {
             return Err(address_in_query());
         }
         Ok(Self { form, bytes, query, room: Arc::new(room) })
-    }
-}
-
-/// Takes a body apart on a core, beside the photos in work unless it is very long: only then is it known whether there is a photo
-/// in it.
-async fn on_core<T: Send + 'static>(
-    workers: &Workers,
-    length: usize,
-    deadline: Deadline,
-    take_apart: impl FnOnce() -> Result<T, Fault> + Send + 'static,
-) -> Result<T, Fault> {
-    if length <= BRIEF_BODY {
-        workers.run_brief(deadline, take_apart).await
-    } else {
-        workers.run(deadline, take_apart).await
     }
 }
 

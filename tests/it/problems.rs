@@ -6,6 +6,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures::stream;
 use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER};
@@ -315,7 +317,15 @@ async fn what_a_header_decides_is_answered_while_every_core_is_busy() {
     let release = occupy(&service.pipeline.workers).await;
     let spotter = Spotter::run(service).await;
     let upload = |file: &str| spotter.post("/v1/detect").header(CONTENT_TYPE, "image/png").body(photo(file));
+    let zip = photo("formats/refused/unsupported_image_format/photos.zip");
     problem(upload("formats/refused/unsupported_image_format/photos.zip"), 415, "UNSUPPORTED_IMAGE_FORMAT").await;
+    // As long as photos are that a camera takes, in the forms that have to be taken apart first.
+    let mut long = zip.to_vec();
+    long.resize(12 << 20, 0);
+    let form = Form::new().part("image", Part::bytes(long.clone()));
+    problem(spotter.post("/v1/detect").multipart(form), 415, "UNSUPPORTED_IMAGE_FORMAT").await;
+    let json = json!({ "image": BASE64_STANDARD.encode(&long) });
+    problem(spotter.post("/v1/detect").json(&json), 415, "UNSUPPORTED_IMAGE_FORMAT").await;
     // 512 x 512.
     problem(upload("astronaut.png"), 413, "IMAGE_TOO_LARGE").await;
     let declared = spotter.post("/v1/detect").header(CONTENT_TYPE, "image/png").body(vec![0; 21 << 20]);
