@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,63 @@ def test_clients_inside_the_mesh_hear_that_a_pod_is_full_and_may_ask_for_its_hea
         assert failing.total == 1
     with Envoy(bootstrap(mesh, "spotter", [embedded.url.removeprefix("http://")], "mesh"), LOGS) as envoy:
         assert requests.get(envoy.url + "/readyz", timeout=10).status_code == 200
+
+
+@contextmanager
+def refuses() -> Iterator[str]:
+    """The address of a pod whose process has died: nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """The address of a pod whose node is gone: nobody answers. The one place in the queue of those who connect is taken, so
+    that the system drops who comes next."""
+    with socket.socket() as listener, socket.socket() as first:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        first.connect(listener.getsockname())
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("gateway", ["spotter", "mesh"])
+@pytest.mark.parametrize("dead", [refuses, silent], ids=lambda dead: dead.__name__)
+def test_a_dead_pod_is_put_aside_and_no_client_notices(
+    mesh: Manifests, embedded: Gateway, dead: Callable[[], AbstractContextManager[str]], gateway: str
+) -> None:
+    alive = embedded.url.removeprefix("http://")
+    with dead() as gone, Envoy(bootstrap(mesh, "spotter", [alive, gone], gateway), LOGS) as envoy:
+
+        def is_ejected() -> bool:
+            found = requests.post(envoy.url + "/v1/detect", data=photos.read("chelsea"), timeout=60)
+            assert found.status_code == 200, found.text
+            return envoy.hosts("spotter")[gone]["ejected"]
+
+        until(is_ejected, "the ejection of the pod that is gone", within=60)
+
+        stats = envoy.stats("spotter")
+        assert stats["upstream_rq_retry_success"] >= 3, "as many as it takes to be put aside"
+        assert stats["outlier_detection.ejections_enforced_consecutive_local_origin_failure"] == 1
+        pb2, pb2_grpc = made()
+        with grpc.insecure_channel(envoy.url.removeprefix("http://")) as channel:
+            found = pb2_grpc.DetectionServiceStub(channel).Detect(pb2.DetectRequest(image=photos.read("chelsea")), timeout=60)
+        assert [detection.label for detection in found.detections] == ["cat"]
+
+
+def test_a_full_pod_is_neither_asked_again_nor_put_aside(mesh: Manifests, embedded: Gateway, spotter: StartGateway) -> None:
+    full = spotter("--max-upload-bytes-in-flight", "1")
+    addresses = [gateway.url.removeprefix("http://") for gateway in (embedded, full)]
+    with Envoy(bootstrap(mesh, "spotter", addresses), LOGS) as envoy:
+        answers = Counter(
+            requests.post(envoy.url + "/v1/detect", data=photos.read("chelsea"), timeout=60).status_code
+            for _ in range(PHOTOS)
+        )
+
+        assert answers.keys() == {200, 503}
+        assert envoy.stats("spotter").get("upstream_rq_retry", 0) == 0
+        assert not any(host["ejected"] for host in envoy.hosts("spotter").values())
 
 
 @pytest.mark.parametrize("overlay", ["istio", "canary"])
