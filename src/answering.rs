@@ -13,7 +13,7 @@ use crate::fault::{Code, Fault};
 
 /// An answer of up to this many bytes takes no room. JSON without crops and masks is a tenth of it.
 const SMALL: usize = 64 << 10;
-/// By then other clients have read their answers, or lost them.
+/// By then clients have read their answers, or lost them.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The room for large answers; clones share it.
@@ -25,7 +25,7 @@ pub struct Answering {
 
 /// What one answer takes of it, given back with the last clone of this.
 #[derive(Debug, Clone)]
-pub struct Held(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+pub struct Held(Vec<Arc<OwnedSemaphorePermit>>);
 
 impl Answering {
     /// Room for that many bytes.
@@ -59,11 +59,22 @@ impl Answering {
         let permit = Arc::clone(&self.room).try_acquire_many_owned(share).map_err(|_| {
             let max = self.bytes;
             let detail = format!(
-                "Answers that other clients have not read yet take the {max} bytes that this service keeps for them."
+                "Answers that are not read yet, the others of this request among them, take the {max} bytes that this service keeps for them. Try again, or ask for fewer photos, crops or masks at once."
             );
             Fault::new(Code::Overloaded, detail).with("max_bytes_in_flight", max).retry_after(RETRY)
         })?;
-        Ok(Some(Held(Arc::new(permit))))
+        Ok(Some(Held(vec![Arc::new(permit)])))
+    }
+
+    /// Room for an answer that is put together from parts, which have taken theirs before: that, and what the whole takes beyond
+    /// it where that is large and there is any. Never an error, because each part is small or has its own.
+    pub fn whole(&self, length: usize, parts: impl IntoIterator<Item = Held>) -> Option<Held> {
+        let mut taken: Vec<_> = parts.into_iter().flat_map(|Held(permits)| permits).collect();
+        let counted: usize = taken.iter().map(|permit| permit.num_permits()).sum();
+        if let Ok(Some(Held(beyond))) = self.take(length.saturating_sub(counted)) {
+            taken.extend(beyond);
+        }
+        (!taken.is_empty()).then_some(Held(taken))
     }
 }
 
@@ -87,6 +98,20 @@ mod tests {
         drop(clone);
         let _all = answering.take(1_000_000).expect("one larger than the room takes all of it");
         answering.take(SMALL + 1).expect_err("nothing is left");
+    }
+
+    #[test]
+    fn a_whole_takes_what_its_parts_have_and_the_rest_where_there_is_any() {
+        let answering = Answering::new(300_000);
+        let parts = [answering.take(100_000).expect("room"), answering.take(SMALL).expect("room")];
+        let whole = answering.whole(170_000, parts.into_iter().flatten()).expect("it is large");
+        assert_eq!(answering.bytes().0, 170_000);
+        let part = answering.take(120_000).expect("room").expect("it is large");
+        let more = answering.whole(220_000, [part]).expect("it is large");
+        assert_eq!(answering.bytes().0, 290_000, "there is no room for what goes beyond the part");
+        drop((whole, more));
+        assert_eq!(answering.bytes().0, 0);
+        assert!(answering.whole(SMALL, []).is_none());
     }
 
     #[test]

@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
+use prost::Message;
 
 use super::detection::Detector;
 use super::message;
 use super::proto::v1;
+use crate::answering::Held;
 use crate::arriving::Room;
 use crate::backend::Call;
 use crate::fault::{Code, Fault, unless_panicked};
 use crate::fetch::{Allowance, Source};
 
-/// Each photo's own result or failure, in the order in which they were sent.
+/// Each photo's own result or failure, in the order in which they were sent, and the room that these have among the answers.
 pub(super) async fn detect(
     detector: &Detector,
     request: v1::DetectBatchRequest,
     room: Arc<Room>,
     call: &Call,
-) -> Result<v1::DetectBatchResponse, Fault> {
+) -> Result<(v1::DetectBatchResponse, Vec<Held>), Fault> {
     let v1::DetectBatchRequest { images, image_urls, model, options } = request;
     let bounds = detector.service().batch;
     bounds.check(images.len() + image_urls.len())?;
@@ -34,7 +36,20 @@ pub(super) async fn detect(
         let (params, model) = (params.clone(), model.as_ref());
         let image = detector.service().photo(photo, &allowance, call);
         let looking = Box::pin(detector.detect(image, model, params, call));
-        async move { message::result(index, unless_panicked(looking).await) }
+        async move {
+            let counted = async {
+                let response = looking.await?;
+                let held = detector.service().answering.take(response.encoded_len())?;
+                Ok((response, held))
+            };
+            let (outcome, held) = match unless_panicked(counted).await {
+                Ok((response, held)) => (Ok(response), held),
+                Err(fault) => (Err(fault), None),
+            };
+            (message::result(index, outcome), held)
+        }
     });
-    Ok(v1::DetectBatchResponse { results: futures::stream::iter(results).buffered(bounds.at_once).collect().await })
+    let results: Vec<_> = futures::stream::iter(results).buffered(bounds.at_once).collect().await;
+    let (results, rooms): (_, Vec<_>) = results.into_iter().unzip();
+    Ok((v1::DetectBatchResponse { results }, rooms.into_iter().flatten().collect()))
 }

@@ -11,6 +11,7 @@ use super::status::Failed;
 use super::upload::Rooms;
 use super::{batch, message, status, stream};
 use crate::access::Caller;
+use crate::answering::Held;
 use crate::backend::Call;
 use crate::detect::{Job, Keep, Model, Param};
 use crate::fault::Fault;
@@ -56,7 +57,11 @@ impl Detector {
         let normalized = wanted.options.normalized;
         let image = image.await?;
         let answer = pipeline.detect(model, Job { image, wanted, keep: Keep::Nothing }, call).await?;
-        Ok(message::response(model.name(), &answer, normalized, &call.request_id))
+        // Run lengths and corners are made of masks only now, which takes milliseconds. The files of crops are there.
+        let has_masks = answer.detections.iter().any(|found| found.segmentation.is_some());
+        let (name, request_id) = (model.name().to_owned(), call.request_id.clone());
+        let write = move || Ok(message::response(&name, &answer, normalized, &request_id));
+        if has_masks { pipeline.workers.run(call.deadline, write).await } else { write() }
     }
 }
 
@@ -72,13 +77,12 @@ fn rooms<T>(request: &Request<T>) -> Rooms {
 
 /// An answer with the room that it takes until it is read: its bytes are made only when the caller reads them, of what is here
 /// now.
-fn answered<M: Message>(service: &Service, message: M) -> Result<Response<M>, Fault> {
-    let held = service.answering.take(message.encoded_len())?;
+fn answered<M>(message: M, held: Option<Held>) -> Response<M> {
     let mut response = Response::new(message);
     if let Some(held) = held {
         response.extensions_mut().insert(held);
     }
-    Ok(response)
+    response
 }
 
 fn failed<T>(request: &Request<T>) -> Failed {
@@ -96,7 +100,8 @@ impl v1::detection_service_server::DetectionService for Detector {
         drop(room);
         let answer = Detector::detect(self, image, model.as_ref(), params, &call).await;
         answer
-            .and_then(|answer| answered(&self.service, answer))
+            .and_then(|answer| Ok((self.service.answering.take(answer.encoded_len())?, answer)))
+            .map(|(held, answer)| answered(answer, held))
             .map_err(|fault| status::refuse(fault, &call.request_id, &failed))
     }
 
@@ -107,7 +112,10 @@ impl v1::detection_service_server::DetectionService for Detector {
         let (call, failed, room) = (call(&request), failed(&request), rooms(&request).take());
         let answer = batch::detect(self, request.into_inner(), room, &call).await;
         answer
-            .and_then(|answer| answered(&self.service, answer))
+            .map(|(answer, rooms)| {
+                let held = self.service.answering.whole(answer.encoded_len(), rooms);
+                answered(answer, held)
+            })
             .map_err(|fault| status::refuse(fault, &call.request_id, &failed))
     }
 

@@ -1,6 +1,6 @@
 //! Large answers take room, where their length is known, before they are handed to the connection.
 //!
-//! Of the gRPC front's the length is not known here: it sees to its own.
+//! Of the gRPC front's and of batches the length is not known here: they see to their own.
 
 use axum::body::HttpBody;
 use axum::extract::{Request, State};

@@ -1,16 +1,18 @@
 //! `POST /v1/detect/batch`: several photos in one request, each with its own answer.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::Json;
+use axum::body::Body;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
-use serde::Serialize;
-use serde_json::value::RawValue;
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::answering::Held;
 use crate::backend::Call;
 use crate::detect::{Job, Keep, Model, Wanted};
 use crate::fault::{Fault, unless_panicked};
@@ -87,17 +89,23 @@ async fn batch(service: &Service, name: Option<&str>, request: Request, call: Ca
             Ok(photos.into_iter().map(|photo| photo.and_then(asked)).collect::<Vec<Result<Asked, Fault>>>())
         }
     };
-    let photos = pipeline.workers.run(call.deadline, read).await?;
+    let photos = pipeline.workers.run_ahead(call.deadline, read).await?;
 
     let allowance = Allowance::new(service.batch.max_bytes);
     let looks = photos.into_iter().map(|photo| look(service, model, photo, &allowance, &call));
-    let seen: Vec<_> = futures::stream::iter(looks).buffered(service.batch.at_once).collect().await;
+    let seen: Vec<_> = stream::iter(looks).buffered(service.batch.at_once).collect().await;
 
     let mut versions: Vec<i64> = seen.iter().flatten().map(|seen| seen.version).collect();
     versions.dedup();
-    let photos: Vec<_> = seen.into_iter().enumerate().map(|(index, seen)| Photo::new(index, seen, &call)).collect();
-    let failed = photos.iter().filter(|photo| photo.problem.is_some()).count();
-    let mut response = Json(BatchAnswer { request_id: call.request_id.to_string(), photos, failed }).into_response();
+    let (pieces, rooms) = written(seen, &call);
+    let length: usize = pieces.iter().map(Bytes::len).sum();
+    let held = service.answering.whole(length, rooms);
+    let mut response = Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>))).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    if let Some(held) = held {
+        response.extensions_mut().insert(held);
+    }
     if let [version] = versions[..] {
         response.headers_mut().insert(MODEL_VERSION, HeaderValue::from(version));
     }
@@ -120,7 +128,9 @@ async fn look(
         let job = Job { image: service.photo(photo, allowance, call).await?, wanted, keep: Keep::Nothing };
         let answer = pipeline.detect(model, job, call).await?;
         let version = answer.version;
-        Ok(Seen { version, answer: detect::written(model.name(), answer, normalized, call, workers).await? })
+        let written: Box<str> = detect::written(model.name(), answer, normalized, call, workers).await?.into();
+        let held = service.answering.take(written.len())?;
+        Ok(Seen { version, answer: String::from(written).into(), held })
     };
     unless_panicked(looking).await
 }
@@ -132,7 +142,44 @@ type Asked = (Source, Wanted);
 struct Seen {
     version: i64,
     /// A [`DetectAnswer`].
-    answer: Box<RawValue>,
+    answer: Bytes,
+    /// The room that it takes.
+    held: Option<Held>,
+}
+
+/// A [`BatchAnswer`] in pieces, each photo's as it is, because together they may be very long; and the room that these have.
+fn written(seen: Vec<Result<Seen, Fault>>, call: &Call) -> (Vec<Bytes>, Vec<Held>) {
+    let (mut rooms, mut failed) = (Vec::new(), 0);
+    // A caller's own id may have quotes.
+    let request_id = Value::from(call.request_id.as_str());
+    let mut pieces = vec![format!(r#"{{"request_id":{request_id},"photos":["#).into()];
+    for (index, seen) in seen.into_iter().enumerate() {
+        let between = if index == 0 { "" } else { "," };
+        match seen {
+            Ok(Seen { answer, held, .. }) => {
+                rooms.extend(held);
+                pieces.extend([format!(r#"{between}{{"index":{index},"answer":"#).into(), answer, "}".into()]);
+            }
+            Err(fault) => {
+                failed += 1;
+                let problem = serde_json::to_string(&problem(index, fault, call)).expect("a problem is plain JSON");
+                pieces.push(format!(r#"{between}{{"index":{index},"problem":{problem}}}"#).into());
+            }
+        }
+    }
+    pieces.push(format!(r#"],"failed":{failed}}}"#).into());
+    (pieces, rooms)
+}
+
+/// What is wrong with the photo of this number.
+fn problem(index: usize, fault: Fault, call: &Call) -> Problem {
+    photo_failed(index as u64, &fault);
+    // In a header it would be about the whole.
+    let fault = match fault.retry_seconds() {
+        Some(seconds) => fault.with("retry_after", seconds),
+        None => fault,
+    };
+    Problem::new(&fault, &call.request_id)
 }
 
 /// Several photos in a form: a part `image` or `image_url` for each, and options that hold for all of them.
@@ -160,7 +207,8 @@ pub(super) struct JsonBatch {
 }
 
 /// What became of the photos, in their order.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "written piece by piece; this is its documentation")]
 pub(super) struct BatchAnswer {
     /// The request's id, as in the X-Request-Id header.
     #[schema(example = "019ab3e0-5c2e-7d31-b3f4-6a0c1c2d3e4f")]
@@ -173,33 +221,16 @@ pub(super) struct BatchAnswer {
 }
 
 /// One photo of a batch: what was found in it, or why nothing could be.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "written piece by piece; this is its documentation")]
 pub(super) struct Photo {
     /// Its place in the request, from 0.
     #[schema(example = 0)]
     index: usize,
     /// What was found; absent where there is a problem.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<DetectAnswer>, nullable = false)]
-    answer: Option<Box<RawValue>>,
+    #[schema(nullable = false)]
+    answer: Option<DetectAnswer>,
     /// What is wrong with this photo; `retry_after` counts seconds, where trying again makes sense.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     problem: Option<Problem>,
-}
-
-impl Photo {
-    fn new(index: usize, seen: Result<Seen, Fault>, call: &Call) -> Self {
-        let fault = match seen {
-            Ok(Seen { answer, .. }) => return Self { index, answer: Some(answer), problem: None },
-            Err(fault) => fault,
-        };
-        photo_failed(index as u64, &fault);
-        // In a header it would be about the whole.
-        let fault = match fault.retry_seconds() {
-            Some(seconds) => fault.with("retry_after", seconds),
-            None => fault,
-        };
-        Self { index, answer: None, problem: Some(Problem::new(&fault, &call.request_id)) }
-    }
 }

@@ -4,22 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
-use spotter::app;
 use spotter::backend::{Backend, Call, Predict, Prediction, Target};
 use spotter::detect::{Catalog, Model};
 use spotter::fault::{Code, Fault};
+use spotter::http::metrics::Scraping;
 use spotter::model::signature::Signature;
 use spotter::model::version::VersionStatus;
-use spotter::service::Service;
+use spotter::service::{Current, Service};
+use spotter::{app, http};
 use tokio::sync::Semaphore;
+use tower::ServiceExt;
 
-use crate::support::photos::{ASTRONAUT, CHELSEA, COFFEE, assert_found, photo};
+use crate::support::photos::{ASTRONAUT, CHELSEA, COFFEE, assert_found, photo, small_astronaut};
 use crate::support::service::{Spotter, problem, settings};
 
 const BATCH: &str = "/v1/detect/batch";
@@ -241,4 +244,44 @@ async fn a_panic_over_one_photo_is_that_photos_problem() {
     assert_eq!(body["failed"], 1);
     assert_eq!(body["photos"][1]["problem"]["code"], "INTERNAL");
     assert!(!body.to_string().contains("secret"), "{body}");
+}
+
+#[tokio::test]
+async fn a_photo_whose_answer_finds_no_room_has_that_problem_and_the_others_are_answered() {
+    // The photos fit all together; of their answers, each with a crop that is not compressed as much, only some.
+    let small = small_astronaut();
+    let spotter = Spotter::start(&["--max-upload-bytes-in-flight", "400000"]).await;
+    let form = |count| (0..count).fold(Form::new(), |form, _| form.part("image", part(&small)));
+    let batch = |count| spotter.post(&format!("{BATCH}?crops=png")).multipart(form(count));
+    let response = batch(8).send().await.unwrap();
+    let length = response.content_length();
+    let text = response.text().await.unwrap();
+    assert_eq!(length, Some(text.len() as u64));
+    let body: Value = serde_json::from_str(&text).unwrap();
+    let photos = body["photos"].as_array().unwrap();
+    let (answered, refused): (Vec<_>, Vec<_>) = photos.iter().partition(|photo| photo["problem"].is_null());
+    assert!(!answered.is_empty() && !refused.is_empty(), "{} of 8 refused", refused.len());
+    assert_eq!(body["failed"], refused.len());
+    assert!(answered.iter().all(|photo| photo["answer"]["detections"][0]["label"] == "person"), "{body}");
+    for photo in refused {
+        assert_eq!((&photo["problem"]["code"], &photo["problem"]["retry_after"]), (&"OVERLOADED".into(), &1.into()));
+    }
+    assert_eq!(answer(batch(1)).await["failed"], 0, "it has been given back");
+}
+
+#[tokio::test]
+async fn the_room_of_a_batch_goes_with_its_answer_and_not_with_its_bytes() {
+    let service = app::build(&settings(&[])).unwrap();
+    let answering = service.answering.clone();
+    let router = http::router(&Current::new(service), Scraping::Here);
+    let file = BASE64_STANDARD.encode(small_astronaut());
+    let body = json!({ "images": [{ "image": file }, { "image": file }], "crops": "png" }).to_string();
+    let request = Request::post(BATCH).header(CONTENT_TYPE, "application/json").body(Body::from(body)).unwrap();
+    let (head, body) = router.oneshot(request).await.unwrap().into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    // Over HTTP/1 hyper copies what it is given, and has it until the client takes it: the connection keeps the head's room.
+    let around = body.len() as u64 - answering.bytes().0;
+    assert!(around < 1000, "{around} of {} bytes are not counted", body.len());
+    drop(head);
+    assert_eq!(answering.bytes().0, 0);
 }

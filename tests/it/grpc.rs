@@ -17,7 +17,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_types::StatusExt;
 
 use crate::problems::faulty;
-use crate::support::photos::photo;
+use crate::support::photos::{photo, small_astronaut};
 use crate::support::scripted_serving::{Script, ScriptedServing, grpc_timeout};
 use crate::support::service::Spotter;
 
@@ -138,6 +138,24 @@ async fn each_photo_of_a_batch_has_its_own_result_or_failure() {
     let many = v1::DetectBatchRequest { images: vec![Bytes::new(); 17], ..Default::default() };
     let status = client(&spotter).await.detect_batch(many).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_photo_of_a_batch_whose_answer_finds_no_room_is_its_own_failure() {
+    let spotter = Spotter::start(&["--max-upload-bytes-in-flight", "400000"]).await;
+    let options = v1::DetectOptions { crops: v1::CropFormat::Png.into(), ..Default::default() };
+    let batch = |count| v1::DetectBatchRequest {
+        images: vec![small_astronaut(); count],
+        options: Some(options.clone()),
+        ..Default::default()
+    };
+    let results = client(&spotter).await.detect_batch(batch(8)).await.unwrap().into_inner().results;
+    let refused = results.iter().filter(
+        |result| matches!(result.outcome.as_ref().unwrap(), Outcome::Failure(failure) if failure.code == "OVERLOADED"),
+    );
+    assert!((1..8).contains(&refused.count()), "some are answered and some are not");
+    let again = client(&spotter).await.detect_batch(batch(1)).await.unwrap().into_inner();
+    assert!(matches!(again.results[0].outcome, Some(Outcome::Response(_))), "it has been given back");
 }
 
 /// That the call was refused with this code, in the service's own words and details.

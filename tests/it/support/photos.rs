@@ -1,6 +1,7 @@
 //! Photos and what is in them.
 
 use bytes::Bytes;
+use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use serde_json::Value;
 
@@ -34,6 +35,14 @@ pub fn assert_found(answer: &Value, expected: &[Object]) {
             assert!((found["box"][name].as_i64().unwrap() - edge).abs() <= 3, "{found}, expected {edges:?}");
         }
     }
+}
+
+/// The astronaut in some ten kilobytes.
+pub fn small_astronaut() -> Bytes {
+    let mut file = Vec::new();
+    let astronaut = image::load_from_memory(&photo("astronaut.png")).unwrap().to_rgb8();
+    astronaut.write_with_encoder(JpegEncoder::new_with_quality(&mut file, 70)).unwrap();
+    file.into()
 }
 
 /// A PNG.
