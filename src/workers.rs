@@ -1,6 +1,7 @@
 //! The bounded place for work that keeps a core busy: decoding, resizing, inference, drawing.
 //!
-//! Nothing here runs on the async threads, and never more at once than there are cores to run it. Work that waits
+//! Nothing here runs on the async threads, and never more at once than there are cores to run it; what decides whether there is
+//! any work has as many threads of its own. Work that waits
 //! costs its input only; work whose deadline has passed while it waited is never started.
 
 use std::sync::Arc;
@@ -14,15 +15,15 @@ use crate::fault::{Code, Fault};
 #[derive(Debug, Clone)]
 pub struct Workers {
     slots: Arc<Semaphore>,
-    /// As many again, for work that is over before it could be noticed beside that in the slots.
-    brief: Arc<Semaphore>,
+    /// As many again, for what comes before it is known whether there is work.
+    ahead: Arc<Semaphore>,
     count: usize,
 }
 
 impl Workers {
     /// That many jobs at once.
     pub fn new(count: usize) -> Self {
-        Self { slots: Arc::new(Semaphore::new(count)), brief: Arc::new(Semaphore::new(count)), count }
+        Self { slots: Arc::new(Semaphore::new(count)), ahead: Arc::new(Semaphore::new(count)), count }
     }
 
     /// How many jobs run at once.
@@ -42,17 +43,17 @@ impl Workers {
         Self::run_in(&self.slots, deadline, job).await
     }
 
-    /// The same for a job of milliseconds that decides whether there is any other, such as reading a header or taking a body apart:
-    /// it does not wait for those that take long.
+    /// The same for what decides whether there is work at all: reading a header or options, unpacking a body and taking it apart. It
+    /// does not wait for photos, and takes milliseconds but for the largest bodies, which are bounded by their bytes.
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub async fn run_brief<T, F>(&self, deadline: Deadline, job: F) -> Result<T, Fault>
+    pub async fn run_ahead<T, F>(&self, deadline: Deadline, job: F) -> Result<T, Fault>
     where
         T: Send + 'static,
         F: FnOnce() -> Result<T, Fault> + Send + 'static,
     {
-        Self::run_in(&self.brief, deadline, job).await
+        Self::run_in(&self.ahead, deadline, job).await
     }
 
     async fn run_in<T, F>(slots: &Arc<Semaphore>, deadline: Deadline, job: F) -> Result<T, Fault>
@@ -107,8 +108,8 @@ mod tests {
         let late =
             workers.run(Deadline::after(Duration::from_millis(5)), || -> Result<(), Fault> { panic!("must not run") });
         assert_eq!(late.await.expect_err("no slot").code(), Code::DeadlineExceeded);
-        let brief = workers.run_brief(Deadline::after(Duration::from_secs(60)), || Ok(7));
-        assert_eq!(brief.await.expect("it does not wait for the long one"), 7);
+        let ahead = workers.run_ahead(Deadline::after(Duration::from_secs(60)), || Ok(7));
+        assert_eq!(ahead.await.expect("it does not wait for the long one"), 7);
         release.send(()).expect("the job listens");
         assert!(busy.await.expect("no panic").expect("runs to its end"));
     }

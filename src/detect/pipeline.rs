@@ -182,8 +182,8 @@ enum Verdict {
 }
 
 impl Pipeline {
-    /// What a request wants, read from its options: they may be long lists, so on a core. Most requests have none, and are
-    /// spared the way there and back.
+    /// What a request wants, read from its options: they may be long lists, so on a core, beside the photos in work. Most requests
+    /// have none, and are spared the way there and back.
     ///
     /// # Errors
     /// As [`Wanted::read`].
@@ -192,7 +192,7 @@ impl Pipeline {
         if params.is_empty() {
             return Wanted::read(&params, defaults, &labels);
         }
-        self.workers.run(call.deadline, move || Wanted::read(&params, defaults, &labels)).await
+        self.workers.run_ahead(call.deadline, move || Wanted::read(&params, defaults, &labels)).await
     }
 
     /// That a photo which came now would have its turn in time: before it is read, and before it is unpacked.
@@ -235,7 +235,7 @@ impl Pipeline {
             Encoded::inspect(image, &self.limits)?
         } else {
             let limits = self.limits;
-            self.workers.run_brief(call.deadline, move || Encoded::inspect(image, &limits)).await?
+            self.workers.run_ahead(call.deadline, move || Encoded::inspect(image, &limits)).await?
         };
         let photo = Arc::new(match options.orientation {
             OrientationPolicy::Apply => photo,

@@ -95,12 +95,12 @@ impl Upload {
             Form::Json if bytes.len() <= SHORT_BODY => json::one_photo(&bytes, "The body")?,
             Form::Json => {
                 let take_apart = move || json::one_photo(&bytes, "The body");
-                workers.run_brief(call.deadline, take_apart).await?
+                workers.run_ahead(call.deadline, take_apart).await?
             }
             Form::Multipart { boundary } if bytes.len() <= SHORT_BODY => multipart::one_photo(bytes, boundary).await?,
             Form::Multipart { boundary } => {
                 let take_apart = move || futures::executor::block_on(multipart::one_photo(bytes, boundary));
-                workers.run_brief(call.deadline, take_apart).await?
+                workers.run_ahead(call.deadline, take_apart).await?
             }
         };
         Ok(Self { photo: photo.held(&room), params: stronger_first(query, more) })
@@ -138,7 +138,7 @@ impl Received {
             None => sent,
             Some(coding) => {
                 let inflate = move || coding.inflate(&sent, limit).map_err(|fault| fault.with("max_bytes", max_bytes));
-                let bytes = pipeline.workers.run(call.deadline, inflate).await?;
+                let bytes = pipeline.workers.run_ahead(call.deadline, inflate).await?;
                 room.take(bytes.len())?;
                 bytes
             }

@@ -326,6 +326,13 @@ async fn what_a_header_decides_is_answered_while_every_core_is_busy() {
     problem(spotter.post("/v1/detect").multipart(form), 415, "UNSUPPORTED_IMAGE_FORMAT").await;
     let json = json!({ "image": BASE64_STANDARD.encode(&long) });
     problem(spotter.post("/v1/detect").json(&json), 415, "UNSUPPORTED_IMAGE_FORMAT").await;
+    problem(spotter.post("/v1/detect?min_score=0.5").body(zip.clone()), 415, "UNSUPPORTED_IMAGE_FORMAT").await;
+    let batch = Form::new().part("image", Part::bytes(long)).part("image", Part::bytes(zip.to_vec()));
+    let batch = spotter.post("/v1/detect/batch?min_score=0.5").multipart(batch).send().await.unwrap();
+    let batch: serde_json::Value = batch.json().await.unwrap();
+    for photo in batch["photos"].as_array().unwrap() {
+        assert_eq!(photo["problem"]["code"], "UNSUPPORTED_IMAGE_FORMAT", "{batch}");
+    }
     // 512 x 512.
     problem(upload("astronaut.png"), 413, "IMAGE_TOO_LARGE").await;
     let declared = spotter.post("/v1/detect").header(CONTENT_TYPE, "image/png").body(vec![0; 21 << 20]);

@@ -59,7 +59,7 @@ impl Batch {
             let photos = photos.into_iter().map(|photo| photo.map(upload)).collect();
             Ok(Self { photos, common: params(Vec::new()) })
         };
-        service.pipeline.workers.run_brief(call.deadline, take_apart).await
+        service.pipeline.workers.run_ahead(call.deadline, take_apart).await
     }
 }
 
