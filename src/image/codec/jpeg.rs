@@ -10,9 +10,11 @@
 mod turbo;
 
 use std::ops::RangeInclusive;
+use std::sync::{Mutex, PoisonError};
 
 use image::metadata::Orientation;
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{Broken, Codec, Header, Scale, exif};
 use crate::geometry::Size;
@@ -143,7 +145,7 @@ fn decode(bytes: &[u8], scale: Scale) -> Result<Pixels, Broken> {
     if reduced > 1 {
         request(&mut decoder, stored, reduced)?;
     }
-    let data = decoder.decode()?;
+    let data = on_one_thread(|| decoder.decode())?;
     let layout = match info.pixel_format {
         PixelFormat::L8 => Layout::Grey8,
         PixelFormat::L16 => Layout::Grey16,
@@ -205,7 +207,22 @@ pub(super) fn decode_part(
     if !is_fitting || info.pixel_format.pixel_bytes() != samples {
         return Err(Broken::Damaged(format!("a part that is {info:?}").into()));
     }
-    Ok(decoder.decode()?)
+    Ok(on_one_thread(|| decoder.decode())?)
+}
+
+/// Decodes on a thread of its own. Left to itself, jpeg-decoder spreads a photo over rayon's pool of all cores, which other photos
+/// keep busy: the cores are shared out once, by [`crate::workers`].
+fn on_one_thread<T: Send>(decode: impl FnOnce() -> T + Send) -> T {
+    /// As many as have ever decoded at once.
+    static IDLE: Mutex<Vec<ThreadPool>> = Mutex::new(Vec::new());
+    // A poisoned lock guards a list of idle threads; the list is whole whatever panicked.
+    let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = idle().pop();
+    let new = || ThreadPoolBuilder::new().num_threads(1).build().expect("the system has a thread to give");
+    let thread = kept.unwrap_or_else(new);
+    let decoded = thread.install(decode);
+    idle().push(thread);
+    decoded
 }
 
 impl From<jpeg_decoder::Error> for Broken {
@@ -271,5 +288,18 @@ impl<'a> Iterator for Segments<'a> {
             self.rest = &[];
         }
         segment
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_photo_is_decoded_on_one_thread_also_after_a_panic() {
+        assert_eq!(on_one_thread(rayon::current_num_threads), 1);
+        let panicked = std::panic::catch_unwind(|| on_one_thread(|| panic!("a decoder's")));
+        assert!(panicked.is_err());
+        assert_eq!(on_one_thread(rayon::current_num_threads), 1);
     }
 }
