@@ -142,6 +142,25 @@ async fn one_of_three_hosts_in_any_trouble_is_noticed_by_no_client_and_used_agai
 }
 
 #[tokio::test]
+async fn an_answer_that_is_cut_in_its_midst_is_asked_for_elsewhere_or_is_a_problem() {
+    // More than a megabyte, of which a quarter comes: what else passes on a connection is some hundred bytes.
+    let processes = SCORES.map(|score| ServingProcess::answering_with(score, 50_000));
+    let proxies = proxied(&processes).await;
+    let spotter = behind(&proxies, &[]).await;
+    proxies[0].set(Trouble::Cuts(300_000));
+    let seen = load(&spotter, 3, 4).await;
+    assert!(all_answered(&seen), "{seen:?}");
+    proxies[0].set(Trouble::Nothing);
+    until_used(&spotter, SCORES[0]).await;
+
+    let alone = behind(&proxies[..1], &[]).await;
+    proxies[0].set(Trouble::Cuts(300_000));
+    assert_eq!(ask(&alone).await, (503, "MODEL_UNAVAILABLE".to_owned()));
+    proxies[0].set(Trouble::Nothing);
+    until_used(&alone, SCORES[0]).await;
+}
+
+#[tokio::test]
 async fn a_process_of_three_that_is_killed_is_noticed_by_no_client_and_its_successor_is_used() {
     let mut processes = SCORES.map(ServingProcess::start);
     let urls = processes.each_ref().map(ServingProcess::url).join(",");

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use prost::Message as _;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use spotter::grpc::proto::v1::result::Outcome;
 use spotter::grpc::proto::v1::stream_detect_request::Message;
@@ -92,14 +91,6 @@ impl Peer {
     async fn post_with(&mut self, stream: u32, headers: &[u8]) {
         let path = b"/v1/detect";
         let head = [&[0x83, 0x86, 0x04, path.len() as u8], &path[..], &[0x01, 1, b'x'], headers].concat();
-        self.send(HEADERS, END_HEADERS, stream, &head).await;
-    }
-
-    /// The head of a stream of frames.
-    async fn stream_detect(&mut self, stream: u32) {
-        let (path, kind) = (b"/spotter.v1.DetectionService/StreamDetect", b"application/grpc");
-        let content_type = [&[0x0f, 0x10, kind.len() as u8], &kind[..]].concat();
-        let head = [&[0x83, 0x86, 0x04, path.len() as u8], &path[..], &[0x01, 1, b'x'], &content_type].concat();
         self.send(HEADERS, END_HEADERS, stream, &head).await;
     }
 
@@ -248,27 +239,17 @@ fn literal(is_remembered: bool, length: usize) -> Vec<u8> {
 const REMEMBERED: u8 = 0xbe;
 
 #[tokio::test]
-async fn a_stream_that_is_not_read_leaves_the_others_of_its_connection_room() {
+async fn a_stream_has_a_quarter_of_its_connections_window() {
     let spotter = Spotter::start(&[]).await;
-    let mut peer = Peer::open(&spotter, &[(INITIAL_WINDOW_SIZE, 0)]).await;
-    peer.agree().await;
-    // Its answers find no window, so that in the end its frames are not read either: all of its own window lies there.
-    peer.stream_detect(1).await;
-    let frame = v1::Frame { id: 1, image: vec![0; 10_000].into() };
-    let message = StreamDetectRequest { message: Some(Message::Frame(frame)) }.encode_to_vec();
-    let message = [&[0], &(message.len() as u32).to_be_bytes()[..], &message].concat();
-    for _ in 0..(1 << 20) / message.len() {
-        peer.send(DATA, 0, 1, &message).await;
-    }
-    peer.post(3, "/v1/detect").await;
-    peer.body(3, &photo("chelsea.png")).await;
-    loop {
-        let frame = peer.until(HEADERS).await;
-        if frame.stream == 3 {
-            assert_eq!(frame.payload[0], STATUS_200);
-            break;
-        }
-    }
+    let mut peer = Peer::open(&spotter, &[]).await;
+    let settings = peer.until(SETTINGS).await.payload;
+    let mut settings =
+        settings.as_chunks::<6>().0.iter().map(|[a, b, value @ ..]| ([*a, *b], u32::from_be_bytes(*value)));
+    let window = settings.find(|(name, _)| *name == INITIAL_WINDOW_SIZE.to_be_bytes()).map(|(_, window)| window);
+    assert_eq!(window, Some(1 << 20));
+    let update = peer.until(WINDOW_UPDATE).await;
+    // A connection begins with 65,535 (RFC 9113, 6.9.2).
+    assert_eq!((update.stream, update.payload), (0, ((4 << 20) - 65_535_u32).to_be_bytes().to_vec()));
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const MAX_RESETS: usize = 20;
 const MAX_ERROR_RESETS: usize = 128;
 /// The HTTP/2 windows: how much of an upload may be on its way before it is read. A phone's photo of some megabytes crosses a
-/// long line in few turns, and a stream that is not read leaves the others of its connection three quarters of the room.
+/// long line in few turns, and a stream with all of its own on its way leaves the others of its connection three quarters.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 

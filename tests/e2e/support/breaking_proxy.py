@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import Self
 
 PIECE = 64 * 1024
-CUT_AFTER = 40  # bytes of an answer: in the middle of a frame
+CUT_AFTER = 40  # bytes that still come: the head of a frame and some of what is in it
 DELAY = 0.2
 
 

@@ -17,7 +17,7 @@ pub enum Trouble {
     Refuses,
     /// Connections open and stay open, and nothing passes.
     Freezes,
-    /// Every answer ends after so many bytes, in the middle of a message.
+    /// So many more bytes of answers come on each connection, and then its end.
     Cuts(usize),
     /// Every piece of an answer comes so much later.
     Delays(Duration),
@@ -106,6 +106,8 @@ async fn pass(
     carries: Carries,
 ) {
     let mut piece = vec![0; 64 << 10];
+    // Bytes that have come since the connection is to be cut.
+    let mut passed = 0;
     loop {
         let length = tokio::select! {
             read = from.read(&mut piece) => read.unwrap_or(0),
@@ -124,10 +126,11 @@ async fn pass(
             }
         }
         let now = *trouble.borrow();
+        passed = if matches!(now, Trouble::Cuts(_)) { passed + length } else { 0 };
         let written = match (now, carries) {
             (Trouble::Refuses, _) => return,
-            (Trouble::Cuts(bytes), Carries::Answers) => {
-                let _ = to.write_all(&piece[..bytes.min(length)]).await;
+            (Trouble::Cuts(bytes), Carries::Answers) if passed > bytes => {
+                let _ = to.write_all(&piece[..length.saturating_sub(passed - bytes)]).await;
                 return;
             }
             (Trouble::Babbles, Carries::Answers) => {
