@@ -141,6 +141,8 @@ function fail(error) {
 
 function dismiss() {
   problem = null;
+  // The keyboard goes on at the photo: the button that was pressed is gone.
+  if ($('problem').contains(document.activeElement)) $('stage').focus();
   $('problem').hidden = true;
 }
 
@@ -390,8 +392,12 @@ $('webcam').addEventListener('click', () => (webcam.isRunning ? leaveWebcam() : 
 $('camera-choice').addEventListener('change', (event) => enterWebcam(event.target.value));
 
 $('download').addEventListener('click', async () => {
-  const picture = await annotated(photo, filter.of(answer), answer.image);
-  save(picture, photo.file.name.replace(/\.\w+$/, '') + '-spotted.jpg');
+  const name = photo.file.name.replace(/\.\w+$/, '') + '-spotted.jpg';
+  try {
+    save(await annotated(photo, filter.of(answer), answer.image), name);
+  } catch (error) {
+    fail(error);
+  }
 });
 
 $('curl-save').addEventListener('click', () => save(sent(), sent().name));

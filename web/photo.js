@@ -5,10 +5,10 @@ import { Problem } from './problem.js';
 /** What browsers may read and the server does not; these are converted before they are sent. */
 const FOREIGN = /^image\/(heic|heif|avif)|\.(heic|heif|avif)$/i;
 const HEIC = /^image\/hei[cf]|\.hei[cf]$/i;
-/** Longest side of a converted photo: more than any detector looks at, less than the largest canvas of a phone. */
-const CONVERTED_SIDE = 4096;
+/** Longest side of what is drawn: more than any detector looks at, less than the largest canvas of a phone. */
+export const DRAWN_SIDE = 4096;
 const SHRUNK_SIDE = 2048;
-const JPEG_QUALITY = 0.92;
+export const JPEG_QUALITY = 0.92;
 
 export class Photo {
   /** The file to send. */
@@ -41,7 +41,7 @@ export class Photo {
 
   /** As JPEG, made by the browser, upright; null where the browser cannot read it. */
   converted() {
-    return this.#redrawn(CONVERTED_SIDE, 'photo.converted');
+    return this.#redrawn(DRAWN_SIDE, 'photo.converted');
   }
 
   /** Smaller, for a server that takes no more; null where the browser cannot read it. */
@@ -81,9 +81,7 @@ export class Photo {
   async #redrawn(longest, note, suffix = '') {
     if (!this.isShown) return null;
     const image = await this.image();
-    const scale = Math.min(1, longest / Math.max(this.width, this.height));
-    const [width, height] = [this.width, this.height].map((side) => Math.max(1, Math.round(side * scale)));
-    const blob = await jpeg(image, width, height, JPEG_QUALITY);
+    const blob = await jpeg(image, within(longest, this), JPEG_QUALITY);
     const photo = new Photo();
     photo.file = new File([blob], this.file.name.replace(/\.\w+$/, '') + suffix + '.jpg', { type: blob.type });
     await photo.#show(photo.file);
@@ -92,14 +90,25 @@ export class Photo {
   }
 }
 
-/** Whatever can be drawn, as JPEG of this size; on white, where it is transparent. */
-export async function jpeg(source, width, height, quality, canvas = document.createElement('canvas')) {
+/** A size of the same shape, no side of which is longer. */
+export function within(longest, { width, height }) {
+  const scale = Math.min(1, longest / Math.max(width, height));
+  const scaled = (side) => Math.max(1, Math.round(side * scale));
+  return { width: scaled(width), height: scaled(height) };
+}
+
+/**
+ * Whatever can be drawn, as JPEG of this size; on white, where it is transparent. `annotate(pen)` may draw on it. A problem where
+ * the browser has no room for it.
+ */
+export async function jpeg(source, { width, height }, quality, { canvas = document.createElement('canvas'), annotate } = {}) {
   Object.assign(canvas, { width, height });
   const pen = canvas.getContext('2d', { alpha: false });
   pen.fillStyle = '#fff';
   pen.fillRect(0, 0, width, height);
   pen.drawImage(source, 0, 0, width, height);
+  annotate?.(pen);
   const blob = await new Promise((done) => canvas.toBlob(done, 'image/jpeg', quality));
-  if (!blob) throw Problem.own('NO_SHRINKING');
+  if (!blob) throw Problem.own('NO_PICTURE');
   return blob;
 }

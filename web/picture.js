@@ -1,16 +1,16 @@
-// The annotated picture, to save: what is shown, in the photo's own pixels.
+// The annotated picture, to save: what is shown, in the photo's own pixels or as large as a phone can draw it.
 
 import * as color from './color.js';
 import { percent } from './language.js';
+import { DRAWN_SIDE, JPEG_QUALITY, jpeg, within } from './photo.js';
 
 /** JPEG of the photo with these boxes, which are in pixels of a picture of `frame`'s size. */
 export async function annotated(photo, detections, frame) {
-  const { width, height } = photo;
-  const canvas = Object.assign(document.createElement('canvas'), { width, height });
-  const pen = canvas.getContext('2d', { alpha: false });
-  pen.fillStyle = '#fff';
-  pen.fillRect(0, 0, width, height);
-  pen.drawImage(await photo.image(), 0, 0, width, height);
+  const size = within(DRAWN_SIDE, photo);
+  return jpeg(await photo.image(), size, JPEG_QUALITY, { annotate: (pen) => draw(pen, size, detections, frame) });
+}
+
+function draw(pen, { width, height }, detections, frame) {
   // Line and letters as src/image/draw.rs measures them, so that they look the same at any size.
   const side = Math.max(width, height);
   const line = side < 100 ? 1 : Math.max(2, Math.floor(side / 300));
@@ -41,7 +41,6 @@ export async function annotated(photo, detections, frame) {
     pen.fillStyle = '#000';
     pen.fillText(text, x + letters * 0.35, y + high / 2);
   }
-  return new Promise((done) => canvas.toBlob(done, 'image/jpeg', 0.92));
 }
 
 /** Hands a file to the browser's downloads. */

@@ -18,6 +18,10 @@ export class Stage {
     this.#video = root.querySelector('video');
     this.#overlay = root.querySelector('.boxes');
     new ResizeObserver(() => this.#placeTags()).observe(this.#overlay);
+    // A phone that is turned films on in another shape.
+    this.#video.addEventListener('resize', () => {
+      if (!this.#video.hidden) this.#shapeAsFilmed();
+    });
   }
 
   get video() {
@@ -35,7 +39,7 @@ export class Stage {
     this.#image.hidden = true;
     this.#image.removeAttribute('src');
     this.#video.hidden = false;
-    this.#shape({ width: this.#video.videoWidth, height: this.#video.videoHeight });
+    this.#shapeAsFilmed();
   }
 
   describe(text) {
@@ -76,6 +80,10 @@ export class Stage {
   highlight(index) {
     this.#overlay.classList.toggle('chosen', index !== null);
     for (const part of this.#overlay.children) part.classList.toggle('on', Number(part.dataset.index) === index);
+  }
+
+  #shapeAsFilmed() {
+    this.#shape({ width: this.#video.videoWidth, height: this.#video.videoHeight });
   }
 
   #shape({ width, height }) {

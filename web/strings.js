@@ -257,6 +257,10 @@ export const PROBLEMS = {
     en: ['This browser cannot make the photo smaller', 'It cannot show this file. Export a smaller photo and try again.'],
     ja: ['このブラウザーでは写真を縮小できません', 'このファイルを表示できません。小さい写真を書き出して、もう一度お試しください。'],
   },
+  NO_PICTURE: {
+    en: ['This browser cannot make the picture', 'It may have too little memory. Close other pages, or use a smaller photo.'],
+    ja: ['このブラウザーでは画像を作成できません', 'メモリーが不足している可能性があります。ほかのページを閉じるか、小さい写真をお使いください。'],
+  },
   CAMERA_REFUSED: {
     en: ['The camera may not be used', 'Allow it for this page in the browser’s address bar, then try again.'],
     ja: ['カメラの使用が許可されていません', 'ブラウザーのアドレスバーでこのページに許可してから、もう一度お試しください。'],

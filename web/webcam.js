@@ -97,7 +97,7 @@ export class Webcam {
     const { videoWidth, videoHeight } = this.#video;
     const scale = Math.min(1, size.width / videoWidth, size.height / videoHeight);
     const [width, height] = [videoWidth, videoHeight].map((side) => Math.max(1, Math.round(side * scale)));
-    const blob = await jpeg(this.#video, width, height, FRAME_QUALITY, canvas);
+    const blob = await jpeg(this.#video, { width, height }, FRAME_QUALITY, { canvas });
     return new File([blob], 'webcam.jpg', { type: blob.type });
   }
 }

@@ -345,6 +345,21 @@ def test_the_saved_picture_has_the_boxes_in_the_colors_of_the_server(open_page: 
         assert max(abs(a - b) for a, b in pairs) < 60, found["label"]  # JPEG smears a thin line's color
 
 
+def test_a_picture_larger_than_a_phone_can_draw_is_saved_smaller(open_page: OpenPage) -> None:
+    tab = open_page()
+    file = io.BytesIO()
+    Image.open(PHOTOS / "astronaut.png").convert("RGB").resize((5000, 2500)).save(file, "JPEG")
+    tab.pick({"name": "wide.jpg", "mimeType": "image/jpeg", "buffer": file.getvalue()})
+    with tab.page.expect_download() as download:
+        tab.page.get_by_role("button", name="Save picture").click()
+    assert Image.open(download.value.path()).size == (4096, 2048)
+    # Where there is no memory for that either.
+    tab.page.evaluate("() => { HTMLCanvasElement.prototype.toBlob = (done) => done(null); }")
+    tab.page.get_by_role("button", name="Save picture").click()
+    expect(tab.page.get_by_role("alert")).to_contain_text("cannot make the picture")
+    assert not tab.complaints
+
+
 def test_another_model_and_version_are_asked(open_page: OpenPage, served: Gateway) -> None:
     tab = open_page(served)
     tab.pick(PHOTOS / "astronaut.png")
@@ -455,6 +470,7 @@ def test_a_text_file_is_refused_in_people_s_words(open_page: OpenPage) -> None:
         problem.get_by_role("link", name="About this problem").click()
     expect(explained.value.get_by_role("heading")).to_contain_text("not supported")
     problem.get_by_role("button", name="Close").click()
+    assert tab.page.evaluate("document.activeElement.id") == "stage", "the keyboard goes on where the photo is"
     expect(problem).to_be_hidden()
 
 
@@ -757,8 +773,48 @@ def test_the_webcam_waits_as_long_as_the_server_says_and_goes_on(camera_browser:
     context.close()
 
 
-def test_a_camera_that_may_not_be_used_is_explained(open_page: OpenPage) -> None:
-    tab = open_page()
+def test_a_phone_that_is_turned_while_it_films_shows_all_of_its_picture_and_no_more(
+    camera_browser: Browser, embedded: Gateway
+) -> None:
+    """Boxes are laid over the frame, so that it has to have the film's shape."""
+    context = camera_browser.new_context(viewport=DESKTOP, locale="en-US")
+    tab = Opened(context.new_page(), embedded.url)
     tab.page.get_by_role("button", name="Webcam").click()
-    expect(tab.page.get_by_role("alert")).to_contain_text("camera")
+    expect(tab.page.locator("#rate")).to_contain_text("frames/s", timeout=ANSWER_MS)
+    shape = "(ratio) => { const { width, height } = document.querySelector('video').getBoundingClientRect(); return Math.abs(width / height - ratio) < 0.01; }"
+    assert tab.page.evaluate(shape, 640 / 480)
+    tab.page.evaluate(
+        """() => {
+          const film = Object.assign(document.createElement('canvas'), { width: 480, height: 640 });
+          const pen = film.getContext('2d');
+          setInterval(() => pen.fillRect(0, 0, 480, 640), 50);
+          document.querySelector('video').srcObject = film.captureStream();
+          return document.querySelector('video').play();
+        }"""
+    )
+    tab.page.wait_for_function(shape, arg=480 / 640, timeout=ANSWER_MS)
+    assert not tab.complaints
+    context.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "title"),
+    [
+        ("NotAllowedError", "The camera may not be used"),
+        ("NotFoundError", "No camera was found"),
+        ("NotReadableError", "The camera does not start"),
+        (None, "The camera needs a secure page"),
+    ],
+)
+def test_a_camera_that_may_not_be_used_is_explained(open_page: OpenPage, error: str | None, title: str) -> None:
+    tab = open_page()
+    tab.page.evaluate(
+        """(error) => {
+          const getUserMedia = error && (() => Promise.reject(new DOMException('', error)));
+          Object.defineProperty(navigator, 'mediaDevices', { value: { getUserMedia } });
+        }""",
+        error,
+    )
+    tab.page.get_by_role("button", name="Webcam").click()
+    expect(tab.page.get_by_role("alert").get_by_role("heading")).to_have_text(title)
     expect(tab.page.get_by_role("button", name="Webcam", exact=True)).to_be_visible()
