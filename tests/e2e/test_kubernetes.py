@@ -311,13 +311,16 @@ def test_a_stopping_model_server_outlasts_what_it_was_asked(name: str) -> None:
     assert pod(detector)["terminationGracePeriodSeconds"] > leave
 
 
-def test_the_memory_limit_holds_the_pixels_in_flight(overlay: Manifests) -> None:
+def test_the_memory_limit_holds_what_may_be_in_flight(overlay: Manifests) -> None:
+    """As docs/OPERATE.md reckons."""
     deployment = overlay.get("Deployment", "spotter")
     settings = environment(overlay, deployment)
     pixels = int(settings["SPOTTER_MAX_PIXELS_IN_FLIGHT"])
     assert pixels >= int(settings["SPOTTER_MAX_IMAGE_PIXELS"])
-    # 16 bytes a pixel for the worst format; uploads, the model and the program.
-    needed = pixels * 16 / 2**20 + 512
+    uploads_and_answers = 2 * int(settings["SPOTTER_MAX_UPLOAD_BYTES_IN_FLIGHT"])
+    documents = 64
+    (program,) = re.findall(r"at rest became (\d+) at", (ROOT / "docs" / "OPERATE.md").read_text())
+    needed = (pixels * 16 + uploads_and_answers) / 2**20 + documents + int(program)
     assert mebibytes(container(deployment)["resources"]["limits"]["memory"]) >= needed
 
 
