@@ -3,7 +3,7 @@
 #
 # Starts from fuzz/seeds/TARGET and what earlier runs found (fuzz/corpus/TARGET). What breaks a target is written to
 # fuzz/artifacts/TARGET. Ends with a table, and with 1 where anything broke. docs/FUZZING.md says what to do then.
-# FUZZ_FEATURES=turbojpeg puts the C decoder in, which takes cmake and nasm.
+# FUZZ_FEATURES=turbojpeg puts the C decoder in, which takes cmake and nasm; FUZZ_MAX_LEN is the longest input, in bytes.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -15,7 +15,7 @@ if [ ${#targets[@]} -eq 0 ]; then
 fi
 # Half an hour each at most, however slow the machine. An input may take 5 s here, which is a second on a machine that has
 # nothing else to do.
-limits=(-max_total_time="${FUZZ_SECONDS:-1800}" -timeout=5 -rss_limit_mb=1024 -max_len=4096)
+limits=(-max_total_time="${FUZZ_SECONDS:-1800}" -timeout=5 -rss_limit_mb=1024 -max_len="${FUZZ_MAX_LEN:-4096}")
 
 # What cargo-fuzz would set, with a compiler of the stable channel; the target is named so that build scripts go without.
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

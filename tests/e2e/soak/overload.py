@@ -67,7 +67,7 @@ class Phase:
 
         statuses = dict(sorted(Counter(status for status, _, _ in self.answers).items()))
         return (
-            f"{self.name:12} offered {self.rate:4.0f}/s, answered {self.goodput:5.1f}/s; "
+            f"{self.name:12} offered {self.rate:4.0f}/s, answered {self.goodput:6.2f}/s; "
             f"answers p50 / p99 {ms(200)} ms, refusals {ms(503)} ms; {statuses} {dict(self.codes)}"
         )
 
@@ -110,7 +110,7 @@ class Measured:
     def check(self) -> None:
         peak = max(phase.goodput for phase in self.loads)
         over, after = self.over, self.after
-        assert over.goodput >= 0.9 * peak, f"{over.goodput:.1f}/s of {peak:.1f}/s"
+        assert over.goodput >= 0.9 * peak, f"{over.goodput:.2f}/s of {peak:.2f}/s"
         assert over.quantile(200, 0.99) <= DEADLINE
         assert {status for status, _, _ in over.answers} == {200, 503}
         assert over.codes.keys() == {"OVERLOADED"}
