@@ -436,6 +436,10 @@ function smallestAt(x, y) {
   return best?.index ?? null;
 }
 
+addEventListener('keydown', (event) => {
+  if (event.key === 'Escape' && problem) dismiss();
+});
+
 let depth = 0;
 const isFile = (event) => [...(event.dataTransfer?.types ?? [])].includes('Files');
 addEventListener('dragenter', (event) => {

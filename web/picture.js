@@ -3,6 +3,7 @@
 import * as color from './color.js';
 import { percent } from './language.js';
 import { DRAWN_SIDE, JPEG_QUALITY, jpeg, within } from './photo.js';
+import { places } from './stage.js';
 
 /** JPEG of the photo with these boxes, which are in pixels of a picture of `frame`'s size. */
 export async function annotated(photo, detections, frame) {
@@ -30,17 +31,17 @@ function draw(pen, { width, height }, detections, frame) {
     stroke('rgb(0 0 0 / 50%)', line + 2 * Math.max(1, Math.floor(line / 3)));
     stroke(color.css(class_id), line);
   }
-  for (const { box, class_id, label, score } of [...detections].reverse()) {
-    const { left, top } = scaled(box);
+  const tags = detections.map(({ box, class_id, label, score }) => {
     const text = `${label} ${percent(score)}`;
-    const [wide, high] = [pen.measureText(text).width + letters * 0.7, letters * 1.4];
-    const x = Math.max(0, Math.min(left, width - wide));
-    const y = top >= high ? top - high : top;
+    return { ...scaled(box), text, class_id, width: pen.measureText(text).width + letters * 0.7, height: letters * 1.4 };
+  });
+  places(tags, width, height).forEach((place, index) => {
+    const { text, class_id } = tags[index];
     pen.fillStyle = color.css(class_id);
-    pen.fillRect(x, y, wide, high);
+    pen.fillRect(place.x, place.y, place.width, place.height);
     pen.fillStyle = '#000';
-    pen.fillText(text, x + letters * 0.35, y + high / 2);
-  }
+    pen.fillText(text, place.x + letters * 0.35, place.y + place.height / 2);
+  });
 }
 
 /** Hands a file to the browser's downloads. */

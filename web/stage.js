@@ -92,23 +92,36 @@ export class Stage {
     this.#root.style.setProperty('--widest', `${Math.max(width * 3, 240)}px`);
   }
 
-  /** Each tag above its box, else inside or below it, where no better one's tag is; always inside the picture. */
   #placeTags() {
     const { clientWidth, clientHeight } = this.#overlay;
     const [across, down] = [clientWidth / this.#frame.width, clientHeight / this.#frame.height];
-    const sizes = this.#tags.map(({ tag }) => ({ width: tag.offsetWidth, height: tag.offsetHeight }));
-    const taken = [];
-    this.#tags.forEach(({ tag, box }, index) => {
-      const { width, height } = sizes[index];
-      const [left, top, bottom] = [box.x_min * across, box.y_min * down, box.y_max * down];
-      const x = Math.max(0, Math.min(left, clientWidth - width));
-      const rows = [top - height, top, bottom - height, bottom].filter((y) => y >= 0 && y + height <= clientHeight);
-      const covered = (y) => taken.reduce((sum, other) => sum + overlap({ x, y, width, height }, other), 0);
-      const y = rows.reduce((best, row) => (covered(row) < covered(best) ? row : best), rows[0] ?? 0);
-      taken.push({ x, y, width, height });
-      tag.style.transform = `translate(${x}px, ${y}px)`;
+    const tags = this.#tags.map(({ tag, box }) => ({
+      width: tag.offsetWidth,
+      height: tag.offsetHeight,
+      left: box.x_min * across,
+      top: box.y_min * down,
+      bottom: box.y_max * down,
+    }));
+    places(tags, clientWidth, clientHeight).forEach(({ x, y }, index) => {
+      this.#tags[index].tag.style.transform = `translate(${x}px, ${y}px)`;
     });
   }
+}
+
+/**
+ * Where tags of these sizes go, the best first: each above its box from `left`, `top` and `bottom`, else inside or below it,
+ * where it covers the least of those before it; always inside the picture.
+ */
+export function places(tags, across, down) {
+  const taken = [];
+  for (const { width, height, left, top, bottom } of tags) {
+    const x = Math.max(0, Math.min(left, across - width));
+    const rows = [top - height, top, bottom - height, bottom].filter((y) => y >= 0 && y + height <= down);
+    const covered = (y) => taken.reduce((sum, other) => sum + overlap({ x, y, width, height }, other), 0);
+    const y = rows.reduce((best, row) => (covered(row) < covered(best) ? row : best), rows[0] ?? 0);
+    taken.push({ x, y, width, height });
+  }
+  return taken;
 }
 
 function overlap(a, b) {

@@ -29,6 +29,11 @@ impl Refusals {
         Self(origins.to_vec())
     }
 
+    /// Whether they differ by the origin that a head names.
+    pub(super) fn ask_for_the_origin(&self) -> bool {
+        self.0.len() > 1 && !self.0.contains(&Origin::Any)
+    }
+
     /// The headers, where `head`, as far as it has come, is of a page that may ask. Of one that has not said its origin by then
     /// it is not known; the only one that may ask is told all the same, because browsers compare.
     pub(super) fn headers(&self, head: &[u8]) -> HeaderMap {

@@ -73,10 +73,20 @@ struct Shared {
 
 impl Shared {
     /// Tells a client off that has no request yet, only so much of a head, so long after it began one.
-    async fn refuse(&self, io: impl AsyncRead + AsyncWrite + Unpin, fault: &Fault, head: &[u8], took: Duration) {
+    async fn refuse(&self, mut io: impl AsyncRead + AsyncWrite + Unpin, fault: &Fault, head: &[u8], took: Duration) {
         let row = fault.code().row();
         self.metrics.requests.refused(row.status, row.name);
-        refusal::send(io, fault, took, &self.routes.refusals().headers(head)).await;
+        let refusals = self.routes.refusals();
+        // Hardly any connection comes to this, and each would have room for it.
+        Box::pin(async move {
+            let headers = if refusals.ask_for_the_origin() {
+                refusals.headers(&refusal::rest_of_head(&mut io, head).await)
+            } else {
+                refusals.headers(head)
+            };
+            refusal::send(io, fault, took, &headers).await;
+        })
+        .await;
     }
 }
 

@@ -137,7 +137,13 @@ impl Received {
         let bytes = match coding {
             None => sent,
             Some(coding) => {
-                let inflate = move || coding.inflate(&sent, limit).map_err(|fault| fault.with("max_bytes", max_bytes));
+                let inflate = move || {
+                    let with_bound = |fault: Fault| match fault.code() {
+                        Code::PayloadTooLarge => fault.with("max_bytes", max_bytes),
+                        _ => fault,
+                    };
+                    coding.inflate(&sent, limit).map_err(with_bound)
+                };
                 let bytes = pipeline.workers.run_ahead(call.deadline, inflate).await?;
                 room.take(bytes.len())?;
                 bytes

@@ -469,7 +469,8 @@ def test_a_text_file_is_refused_in_people_s_words(open_page: OpenPage) -> None:
     with tab.page.context.expect_page() as explained:
         problem.get_by_role("link", name="About this problem").click()
     expect(explained.value.get_by_role("heading")).to_contain_text("not supported")
-    problem.get_by_role("button", name="Close").click()
+    problem.get_by_role("button", name="Close").focus()
+    tab.page.keyboard.press("Escape")
     assert tab.page.evaluate("document.activeElement.id") == "stage", "the keyboard goes on where the photo is"
     expect(problem).to_be_hidden()
 

@@ -114,6 +114,14 @@ async fn pages_that_may_ask_may_read_refusals_of_what_is_no_request() {
         ("*", "nonsense\r\n\r\n".to_owned(), 400, "INVALID_REQUEST", Some("*")),
         (&two, by(SHOP) + "no header\r\n\r\n", 400, "INVALID_REQUEST", Some(SHOP)),
         (&two, by(SHOP) + &format!("a: {long}\r\n\r\n"), 431, "HEAD_TOO_LARGE", Some(SHOP)),
+        // Browsers write it behind the headers of the page's own.
+        (
+            &two,
+            format!("GET /livez HTTP/1.1\r\na: {long}\r\norigin: {SHOP}\r\n\r\n"),
+            431,
+            "HEAD_TOO_LARGE",
+            Some(SHOP),
+        ),
         (&two, by(SHOP), 408, "REQUEST_TIMEOUT", Some(SHOP)),
         (&two, by("https://evil.example"), 408, "REQUEST_TIMEOUT", None),
         (&two, format!("GET /livez HTTP/1.1\r\nhost: x\r\norigin: {SHOP}"), 408, "REQUEST_TIMEOUT", None),

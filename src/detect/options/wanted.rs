@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
     fn refuse_unknown(&mut self) {
         for param in self.params.iter().filter(|param| !NAMES.contains(&param.name())).take(MAX_ERRORS) {
             let name: String = param.name().chars().take(60).collect();
-            let near = NAMES.iter().find(|known| strsim::osa_distance(known, &name) <= 3);
+            let near = NAMES.iter().find(|known| strsim::osa_distance(known, &name) <= 1 + known.len() / 4);
             let hint =
                 near.map_or_else(|| format!("Options: {}.", NAMES.join(", ")), |near| format!("Did you mean {near}?"));
             self.wrong(&name, format!("Unknown option '{name}'. {hint}"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::fault::{Code, Fault};
@@ -18,6 +18,10 @@ use super::Bounds;
 /// and this far.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 1 << 20;
+
+/// How far and how long the origin is looked for in a head that is refused.
+const HEAD_BYTES: usize = 256 << 10;
+const HEAD_TIME: Duration = Duration::from_millis(100);
 
 /// What hyper meant by the status that it refused a head with.
 pub(super) fn fault(status: u16, bounds: &Bounds) -> Fault {
@@ -64,6 +68,21 @@ pub(super) async fn send(
     if let Ok(Ok(())) = tokio::time::timeout(LINGER, said).await {
         hear_out(io).await;
     }
+}
+
+/// A head with what goes on coming of it, for a moment: browsers write the origin behind the headers of the page's own.
+pub(super) async fn rest_of_head(io: &mut (impl AsyncRead + Unpin), head: &[u8]) -> BytesMut {
+    let mut all = BytesMut::from(head);
+    let reading = async {
+        while all.len() < HEAD_BYTES && memchr::memmem::find(&all, b"\r\n\r\n").is_none() {
+            if io.read_buf(&mut all).await.unwrap_or(0) == 0 {
+                break;
+            }
+        }
+    };
+    // What has come by then is enough, or it is not there.
+    let _ = tokio::time::timeout(HEAD_TIME, reading).await;
+    all
 }
 
 /// Lets in and drops what the client is still sending, after the last word was said to it.

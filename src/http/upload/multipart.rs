@@ -35,6 +35,13 @@ pub(super) fn no_part(names: &[String]) -> Fault {
     Fault::new(Code::MissingImage, format!("The form has no part `image`. Parts found: {found}."))
 }
 
+/// A part that is as long as photos are, and called otherwise.
+fn misnamed(name: &str, bytes: usize) -> Fault {
+    let detail =
+        format!("The form has no part `image`, and part `{name}` of {bytes} bytes is no option. Call it `image`.");
+    Fault::new(Code::MissingImage, detail)
+}
+
 /// A form taken apart.
 pub(super) struct Parts {
     /// Files, of which some may be empty, and addresses, of which none is.
@@ -67,6 +74,10 @@ impl Parts {
                 photos.push(Source::Sent(content));
                 continue;
             }
+            let is_known = name == IMAGE_URL || NAMES.contains(&name.as_str());
+            if photos.is_empty() && !is_known && check_beside(content.len()).is_err() {
+                return Err(misnamed(&names[names.len() - 1], content.len()));
+            }
             beside += content.len();
             check_beside(beside)?;
             let text = |content: Bytes| {
@@ -78,7 +89,7 @@ impl Parts {
             if name == IMAGE_URL {
                 let url = text(content)?;
                 photos.extend((!url.trim().is_empty()).then_some(Source::At(url)));
-            } else if is_file && !NAMES.contains(&name.as_str()) {
+            } else if is_file && !is_known {
                 // Not an option; its name is kept, so that it is refused by name.
                 params.push(Param::text(name, ""));
             } else {
@@ -175,6 +186,19 @@ mod tests {
             (fault.code(), fault.detail()),
             (Code::MissingImage, "The form has no part `image`. Parts found: file.")
         );
+        let photo = "x".repeat(70_000);
+        let part =
+            |name: &str| format!("--b\nContent-Disposition: form-data; name=\"{name}\"; filename=\"a\"\n\n{photo}\n");
+        let fault = form(&(part("file") + "--b--\n")).expect_err("as long as photos are");
+        assert_eq!(
+            (fault.code(), fault.detail()),
+            (
+                Code::MissingImage,
+                "The form has no part `image`, and part `file` of 70000 bytes is no option. Call it `image`."
+            )
+        );
+        let both = form(&(part("image") + &part("file") + "--b--\n")).expect_err("too much beside the photo");
+        assert_eq!(both.code(), Code::PayloadTooLarge);
         let empty = form("--b\nContent-Disposition: form-data; name=\"image\"; filename=\"\"\n\n\n--b--\n");
         assert_eq!(empty.expect_err("empty").code(), Code::MissingImage);
         assert_eq!(
