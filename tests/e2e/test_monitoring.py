@@ -181,7 +181,8 @@ def test_the_alerts_become_a_rule_of_the_operator_as_the_guide_says() -> None:
 def test_every_alert_is_tried_and_is_explained_to_the_operator() -> None:
     names = [alert["alert"] for alert in ALERTS]
     tried = yaml.safe_load((MONITORING / "alerts.test.yaml").read_text())["tests"]
-    assert {case["alertname"] for case in tried[0]["alert_rule_test"]} == set(names), tried[0]["name"]
+    silent = [case["alertname"] for case in tried[0]["alert_rule_test"] if not case.get("exp_alerts")]
+    assert set(silent) == set(names), tried[0]["name"]
     cases = [case for test in tried[1:] for case in test["alert_rule_test"]]
     assert {case["alertname"] for case in cases if case.get("exp_alerts")} == set(names)
     explained = re.findall(r"^\| `(Spotter\w+)` \|", (ROOT / "docs" / "OPERATE.md").read_text(), re.MULTILINE)

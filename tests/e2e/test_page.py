@@ -638,6 +638,14 @@ def test_axe_finds_nothing(open_page: OpenPage, view: str, scheme: str) -> None:
     tab.page.screenshot(path=OUT / f"page-{view.replace(' ', '-')}-{scheme}.png", full_page=True)
 
 
+@pytest.mark.parametrize(("width", "locale"), [(320, "en-US"), (360, "ja-JP")])
+def test_a_narrow_phone_does_not_scroll_sideways(open_page: OpenPage, width: int, locale: str) -> None:
+    tab = open_page(viewport={"width": width, "height": 740}, has_touch=True, is_mobile=True, locale=locale)
+    tab.pick(PHOTOS / "coffee.png")
+    tab.found(3)
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def assert_accessible(tab: Opened) -> None:
     results = Axe().run(tab.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})
     assert results.violations_count == 0, results.generate_report()

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{IMAGE, IMAGE_URL, check_beside, in_short};
+use super::{IMAGE, IMAGE_URL, ROOM_BESIDE_IMAGE, check_beside, in_short};
 use crate::detect::{NAMES, Param, check_count};
 use crate::fault::{Code, Fault};
 use crate::fetch::Source;
@@ -75,7 +75,7 @@ impl Parts {
                 continue;
             }
             let is_known = name == IMAGE_URL || NAMES.contains(&name.as_str());
-            if photos.is_empty() && !is_known && check_beside(content.len()).is_err() {
+            if photos.is_empty() && !is_known && content.len() > ROOM_BESIDE_IMAGE {
                 return Err(misnamed(&names[names.len() - 1], content.len()));
             }
             beside += content.len();

@@ -67,6 +67,7 @@ fn each_mistake_is_named_with_its_bound() {
     assert!(refused(&[("classes", "dgo")]).contains("Did you mean 'dog'?"));
     assert!(refused(&[("min_confidance", "0.5")]).contains("Options: min_score"));
     assert!(refused(&[("min_scor", "0.5")]).contains("Did you mean min_score?"));
+    assert!(refused(&[("foo", "1")]).contains("Options: "), "nothing is near enough to be guessed");
 }
 
 #[test]
