@@ -179,6 +179,8 @@ impl Assembly {
             catalog,
             pipeline,
             batch: settings.batch(),
+            max_headers: settings.bounds().headers,
+            shape: settings.shape(),
             request_timeout: settings.request_timeout(),
             arriving: settings.arriving(old.map(|old| &old.arriving)),
             answering: settings.answering(old.map(|old| &old.answering)),

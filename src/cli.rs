@@ -4,7 +4,6 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::panic::{self, PanicHookInfo};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -13,6 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::app::StartError;
+use crate::background::Background;
 use crate::config::{self, CommandLine, LogFormat, Reading, Refused, Settings, Sources};
 use crate::fault::chain;
 use crate::telemetry::log::Log;
@@ -131,9 +131,11 @@ impl From<StartError> for Failure {
     }
 }
 
-/// Runs the command that the process was started with.
-pub fn run() -> ExitCode {
-    let arguments = with_default_command(std::env::args_os().collect());
+/// Runs the command of these arguments, of which the first is the program's name, and says what the process is to end with.
+///
+/// A service that is served has tasks of its own in the background; `beside` is called once it listens, and may add some.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, beside: impl FnOnce(&Background)) -> u8 {
+    let arguments = with_default_command(arguments.into_iter().collect());
     let command_line = CommandLine::new(Cli::command(), arguments.clone());
     // What variables hold is what `spotter config` says; in the help, an empty `=` behind each name would only be in the way.
     let parser = Cli::command().mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
@@ -142,7 +144,7 @@ pub fn run() -> ExitCode {
         Err(Refused::Usage(error)) => return usage(&error),
         Err(Refused::Mistakes(mistakes)) => {
             eprintln!("{mistakes}");
-            return ExitCode::from(USAGE);
+            return USAGE;
         }
     };
     let mut command = match Cli::from_arg_matches(&matches) {
@@ -157,7 +159,7 @@ pub fn run() -> ExitCode {
             allocator::keep_what_is_freed();
             let given = matches.subcommand_matches("serve").expect("it was parsed");
             let reading = Reading::new(settings.clone(), given, file.as_ref());
-            with_runtime(&settings, || serve::run(command_line, reading))
+            with_runtime(&settings, || serve::run(command_line, reading, beside))
         }
         Command::Detect(arguments) => with_runtime(&arguments.settings, || detect::run(&arguments)),
         Command::Doctor(settings) => with_runtime(&settings, || doctor::run(&settings)),
@@ -172,7 +174,7 @@ pub fn run() -> ExitCode {
             Ok(())
         }
     };
-    ExitCode::from(outcome.err().map_or(0, |failure| failure.exit_code()))
+    outcome.err().map_or(0, |failure| failure.exit_code())
 }
 
 /// `spotter --listen …` means `spotter serve --listen …`.
@@ -187,10 +189,10 @@ fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// Prints what clap has to say: help and version on success, else what is wrong with the command line.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error) -> u8 {
     // Nothing is left to do if even this cannot be printed.
     let _ = error.print();
-    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+    if error.use_stderr() { USAGE } else { 0 }
 }
 
 /// Runs a command on a runtime, with a log in which it says why it fails, and whose last line it waits for.

@@ -268,6 +268,17 @@ pub struct Settings {
     )]
     pub max_head_bytes: u32,
 
+    /// Most headers of a request
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_HEADERS",
+        default_value_t = 100,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(16..=10_000),
+        help_heading = "Clients"
+    )]
+    pub max_headers: u16,
+
     /// Time for the head of a request, from its first byte to its last, and for a new connection to send anything
     #[arg(
         long,
@@ -313,6 +324,28 @@ pub struct Settings {
     )]
     pub max_upload_bytes_in_flight: u64,
 
+    /// Most parts of a form beside its photos
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_FORM_PARTS",
+        default_value_t = 64,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(1..=10_000),
+        help_heading = "Limits"
+    )]
+    pub max_form_parts: u16,
+
+    /// Most objects and lists within one another in a JSON body; a batch with options of its photos has four
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_JSON_DEPTH",
+        default_value_t = 16,
+        value_name = "LEVELS",
+        value_parser = clap::value_parser!(u8).range(4..=128),
+        help_heading = "Limits"
+    )]
+    pub max_json_depth: u8,
+
     /// How often configuration, label maps, keys and certificates are looked at for changes; 0 means on SIGHUP only
     #[arg(
         long,
@@ -343,6 +376,30 @@ pub struct Settings {
         help_heading = "Clients"
     )]
     pub max_streams: u32,
+
+    /// Streams of an HTTP/2 connection that its client may reset before the service has looked at them; past it the
+    /// connection ends
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_STREAM_RESETS",
+        default_value_t = 20,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(1..=10_000),
+        help_heading = "Clients"
+    )]
+    pub max_stream_resets: u16,
+
+    /// Streams of an HTTP/2 connection that the service may have to reset for errors of its client; past it the connection
+    /// ends
+    #[arg(
+        long,
+        env = "SPOTTER_MAX_STREAM_ERRORS",
+        default_value_t = 128,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(1..=10_000),
+        help_heading = "Clients"
+    )]
+    pub max_stream_errors: u16,
 
     /// Time that the service goes on after it is told to stop, no longer ready, so that nobody is sent to it any more
     #[arg(

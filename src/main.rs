@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    spotter::cli::run()
+    ExitCode::from(spotter::cli::run(std::env::args_os(), |_| {}))
 }

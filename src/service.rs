@@ -28,6 +28,10 @@ pub struct Service {
     pub pipeline: Pipeline,
     /// How large a batch may be, and how much of the service it may take.
     pub batch: BatchBounds,
+    /// How many headers a request may have.
+    pub max_headers: usize,
+    /// What the bodies of forms and JSON may be made of.
+    pub shape: BodyShape,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// Room for bodies, and for photos that are fetched.
@@ -141,6 +145,15 @@ pub struct BatchBounds {
     /// Photos of one batch that are worked on, or wait for it, at once; fewer than the service takes on, so that there is
     /// always room for others.
     pub at_once: usize,
+}
+
+/// What a body may be made of, however long it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyShape {
+    /// Parts of a form beside its photos.
+    pub parts: usize,
+    /// Objects and lists of JSON within one another.
+    pub depth: usize,
 }
 
 impl BatchBounds {

@@ -5,10 +5,15 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{self, Assembly, Listening, Reloading, Seen, StartError};
+use crate::background::Background;
 use crate::cli::{Failure, open_files, print};
 use crate::config::{CommandLine, Reading};
 
-pub(super) async fn run(command_line: CommandLine, reading: Reading) -> Result<(), Failure> {
+pub(super) async fn run(
+    command_line: CommandLine,
+    reading: Reading,
+    beside: impl FnOnce(&Background),
+) -> Result<(), Failure> {
     let settings = &reading.settings;
     let seen = Seen::now(&reading);
     // From the start: until somebody listens for it, it ends the process.
@@ -47,6 +52,7 @@ pub(super) async fn run(command_line: CommandLine, reading: Reading) -> Result<(
     let shutdown = settings.shutdown();
     let reloading = Reloading::new(command_line, reading, seen, assembly, listening.succession(), identity.as_ref());
     background.spawn("reload", reloading.run(hangup));
+    beside(&background);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Serve)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Serve)?;
     let stop = async move {

@@ -17,7 +17,7 @@ use crate::image::Limits;
 use crate::lifecycle::Shutdown;
 use crate::model::mapping::Mapping;
 use crate::model::version::VersionChoice;
-use crate::service::BatchBounds;
+use crate::service::{BatchBounds, BodyShape};
 
 /// Photos that may be fetched at once, however few are worked on: they mostly wait.
 const MIN_FETCHES: usize = 32;
@@ -43,6 +43,11 @@ impl Settings {
         }
     }
 
+    /// What the body of a form or of JSON may be made of.
+    pub fn shape(&self) -> BodyShape {
+        BodyShape { parts: usize::from(self.max_form_parts), depth: usize::from(self.max_json_depth) }
+    }
+
     /// How long a request may take.
     pub fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
@@ -53,10 +58,13 @@ impl Settings {
         Bounds {
             connections: self.max_connections as usize,
             head_bytes: self.max_head_bytes as usize,
+            headers: usize::from(self.max_headers),
             head_time: Duration::from_millis(self.head_timeout_ms),
             keep_alive: Duration::from_millis(self.keep_alive_ms),
             request_time: self.request_timeout(),
             streams: self.max_streams,
+            resets: usize::from(self.max_stream_resets),
+            stream_errors: usize::from(self.max_stream_errors),
             ping_every: PING_EVERY,
             ping_patience: PING_PATIENCE,
         }

@@ -12,7 +12,7 @@ use crate::reload::{Stamp, stamps};
 
 /// Settings that are used once, when the service starts: the address, what bounds its connections, threads, the log, and how
 /// it ends. A file that changes one of them has to wait for the next start.
-const AT_START: [&str; 20] = [
+const AT_START: [&str; 23] = [
     "--config",
     "--listen",
     "--metrics-listen",
@@ -24,9 +24,12 @@ const AT_START: [&str; 20] = [
     "--request-timeout-ms",
     "--max-connections",
     "--max-head-bytes",
+    "--max-headers",
     "--head-timeout-ms",
     "--keep-alive-ms",
     "--max-streams",
+    "--max-stream-resets",
+    "--max-stream-errors",
     "--tls-certificate",
     "--tls-key",
     "--shutdown-delay-ms",
@@ -127,9 +130,12 @@ impl Reading {
             request_timeout_ms: old.request_timeout_ms,
             max_connections: old.max_connections,
             max_head_bytes: old.max_head_bytes,
+            max_headers: old.max_headers,
             head_timeout_ms: old.head_timeout_ms,
             keep_alive_ms: old.keep_alive_ms,
             max_streams: old.max_streams,
+            max_stream_resets: old.max_stream_resets,
+            max_stream_errors: old.max_stream_errors,
             tls_certificate: old.tls_certificate,
             tls_key: old.tls_key,
             shutdown_delay_ms: old.shutdown_delay_ms,
@@ -219,6 +225,8 @@ mod tests {
             "--max-queue-ms",
             "--max-pixels-in-flight",
             "--upload-pause-ms",
+            "--max-form-parts",
+            "--max-json-depth",
             "--max-upload-bytes-in-flight",
             "--serving-channels",
             "--serving-connect-timeout-ms",

@@ -10,7 +10,6 @@ use axum::extract::Request;
 
 use crate::arriving::{Arriving, Room};
 use crate::fault::{Code, Fault};
-use crate::http::server::MAX_HEADERS;
 
 /// Bytes of a head that take no room: more than heads have that bear no large cookie. It is also as much as HPACK's table
 /// holds, so that what takes room was sent for this head, and nobody takes much of it by repeating what was sent for others.
@@ -20,11 +19,11 @@ const SHORT: usize = 4 << 10;
 ///
 /// # Errors
 /// `HEAD_TOO_LARGE` for too many headers, `OVERLOADED` where there is no room.
-pub(super) fn room(request: &Request, arriving: &Arriving) -> Result<Room, Fault> {
+pub(super) fn room(request: &Request, max_headers: usize, arriving: &Arriving) -> Result<Room, Fault> {
     let headers = request.headers().len();
-    if headers > MAX_HEADERS {
-        let detail = format!("The request has {headers} headers; this service reads up to {MAX_HEADERS}. Send fewer.");
-        return Err(Fault::new(Code::HeadTooLarge, detail).with("max_headers", MAX_HEADERS));
+    if headers > max_headers {
+        let detail = format!("The request has {headers} headers; this service reads up to {max_headers}. Send fewer.");
+        return Err(Fault::new(Code::HeadTooLarge, detail).with("max_headers", max_headers));
     }
     let mut room = arriving.begin();
     room.take(bytes(request).saturating_sub(SHORT))?;
@@ -64,12 +63,12 @@ mod tests {
     fn a_long_head_takes_room_for_what_it_has_beyond_a_short_one() {
         let arriving = Arriving::new(5000, Duration::ZERO);
         let value = |byte: u8| HeaderValue::from_bytes(&[byte; 1000]).expect("visible");
-        let short = room(&request((b'a'..b'e').map(value)), &arriving).expect("it takes none");
+        let short = room(&request((b'a'..b'e').map(value)), 100, &arriving).expect("it takes none");
         assert_eq!(arriving.bytes().0, 0);
         // Nine thousand bytes, `GET`, `/` and a name.
-        let long = room(&request((b'a'..b'j').map(value)), &arriving).expect("there is room");
+        let long = room(&request((b'a'..b'j').map(value)), 100, &arriving).expect("there is room");
         assert_eq!(arriving.bytes().0, 9005 - SHORT as u64);
-        let fault = room(&request((b'a'..b'j').map(value)), &arriving).expect_err("there is none for another");
+        let fault = room(&request((b'a'..b'j').map(value)), 100, &arriving).expect_err("there is none for another");
         assert_eq!(fault.code(), Code::Overloaded);
         drop((short, long));
         assert_eq!(arriving.bytes().0, 0);
@@ -79,7 +78,7 @@ mod tests {
     fn a_value_that_is_repeated_from_the_table_takes_its_room_once() {
         let arriving = Arriving::new(5000, Duration::ZERO);
         let value = HeaderValue::from_bytes(&[b'a'; 4000]).expect("visible");
-        let _room = room(&request(std::iter::repeat_n(value, 8)), &arriving).expect("there is room");
+        let _room = room(&request(std::iter::repeat_n(value, 8)), 100, &arriving).expect("there is room");
         assert_eq!(arriving.bytes().0, 0);
     }
 }

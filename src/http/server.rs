@@ -28,7 +28,6 @@ mod tls;
 mod wire;
 
 use connection::Connection;
-pub(in crate::http) use connection::MAX_HEADERS;
 use connections::Connections;
 pub(in crate::http) use exchange::BodyLeft;
 pub use routes::{Front, Routes};
@@ -48,6 +47,8 @@ pub struct Bounds {
     pub connections: usize,
     /// Bytes of a request's head: request line and headers.
     pub head_bytes: usize,
+    /// Headers of a request. hyper counts them over HTTP/1, [`crate::http::head`] over HTTP/2.
+    pub headers: usize,
     /// From the first byte of a head to its last; also from a new connection to its first byte.
     pub head_time: Duration,
     /// How long a connection is kept without a request, and an answer that the client does not read.
@@ -56,6 +57,11 @@ pub struct Bounds {
     pub request_time: Duration,
     /// Requests at once on one HTTP/2 connection.
     pub streams: u32,
+    /// Streams of one HTTP/2 connection that the client has reset and the service has not looked at yet (CVE-2023-44487): past
+    /// it the connection ends.
+    pub resets: usize,
+    /// The same for streams that were reset for errors of the client (CVE-2025-8671).
+    pub stream_errors: usize,
     /// How often a peer over HTTP/2 is asked for a sign of life.
     pub ping_every: Duration,
     /// How long it may take to give one; past it the peer is gone.

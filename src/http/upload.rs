@@ -86,20 +86,22 @@ impl Upload {
     ) -> Result<Self, Fault> {
         let max_bytes = service.pipeline.limits.max_bytes;
         let Received { form, bytes, query, room } = Received::read(request, max_bytes, service, model, call).await?;
-        let workers = &service.pipeline.workers;
+        let (workers, shape) = (&service.pipeline.workers, service.shape);
         let (photo, more) = match form {
             Form::Raw => (Source::Sent(bytes), Vec::new()),
             // Text is a form of some other kind; anything else is a file, and is named by what it is.
             Form::Unsaid(found) if !bytes.is_empty() && is_text(&bytes) => return Err(unsupported(&found)),
             Form::Unsaid(_) => (Source::Sent(bytes), Vec::new()),
-            Form::Json if bytes.len() <= SHORT_BODY => json::one_photo(&bytes, "The body")?,
+            Form::Json if bytes.len() <= SHORT_BODY => json::one_photo(&bytes, json::Place::BODY, shape)?,
             Form::Json => {
-                let take_apart = move || json::one_photo(&bytes, "The body");
+                let take_apart = move || json::one_photo(&bytes, json::Place::BODY, shape);
                 workers.run_ahead(call.deadline, take_apart).await?
             }
-            Form::Multipart { boundary } if bytes.len() <= SHORT_BODY => multipart::one_photo(bytes, boundary).await?,
+            Form::Multipart { boundary } if bytes.len() <= SHORT_BODY => {
+                multipart::one_photo(&bytes, &boundary, shape.parts)?
+            }
             Form::Multipart { boundary } => {
-                let take_apart = move || futures::executor::block_on(multipart::one_photo(bytes, boundary));
+                let take_apart = move || multipart::one_photo(&bytes, &boundary, shape.parts);
                 workers.run_ahead(call.deadline, take_apart).await?
             }
         };

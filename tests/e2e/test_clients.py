@@ -212,7 +212,7 @@ ATTACKS = {
     ),
     "as many brackets as options may have bytes": (
         b'{"image": "", "min_scores": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
-        400, "INVALID_JSON", "recursion limit exceeded",
+        400, "INVALID_JSON", "30001 objects and lists deep; this server reads up to 16",
     ),
 }  # fmt: skip
 

@@ -89,6 +89,16 @@ async fn what_is_no_request_is_answered_like_one() {
         raw.send(&sent).await;
         assert_problem(&raw.rest().await, status, code);
     }
+
+    let spotter = Spotter::start(&["--max-headers", "20"]).await;
+    for (headers, status) in [(20, 200), (21, 431)] {
+        let mut raw = Raw::open(&spotter).await;
+        let others = "a: b\r\n".repeat(headers - 2);
+        raw.send(&format!("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{others}\r\n")).await;
+        let answer = raw.rest().await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(status == 200 || answer.contains("\"max_headers\":20"), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -46,6 +46,12 @@ struct Frame {
     payload: Vec<u8>,
 }
 
+/// The bytes of a frame.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let [_, length @ ..] = (payload.len() as u32).to_be_bytes();
+    [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
 /// A client that does only what the test says.
 struct Peer(TcpStream);
 
@@ -61,9 +67,7 @@ impl Peer {
     }
 
     async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let [_, length @ ..] = (payload.len() as u32).to_be_bytes();
-        let head = [&length[..], &[kind, flags], &stream.to_be_bytes()].concat();
-        self.0.write_all(&[&head, payload].concat()).await.unwrap();
+        self.0.write_all(&frame(kind, flags, stream, payload)).await.unwrap();
     }
 
     async fn get(&mut self, stream: u32, path: &str) {
@@ -269,6 +273,13 @@ async fn over_http2_a_head_has_no_more_headers_than_over_http1() {
         }
     };
     assert!(problem.contains("HEAD_TOO_LARGE") && problem.contains("has 101 headers"), "{problem}");
+
+    let spotter = Spotter::start(&["--max-headers", "20"]).await;
+    let mut peer = Peer::open(&spotter, &[]).await;
+    peer.agree().await;
+    peer.post_with(1, &[literal(true, 200), vec![REMEMBERED; 20]].concat()).await;
+    let problem = String::from_utf8(peer.until(DATA).await.payload).unwrap();
+    assert!(problem.contains("has 21 headers") && problem.contains("\"max_headers\":20"), "{problem}");
 }
 
 #[tokio::test]
@@ -303,16 +314,46 @@ async fn long_heads_that_wait_for_their_bodies_count_among_the_uploads_in_flight
 
 #[tokio::test]
 async fn a_peer_over_http2_that_errs_on_and_on_is_hung_up_on() {
-    let spotter = Spotter::start(&[]).await;
-    let mut peer = Peer::open(&spotter, &[]).await;
     // `connection` has no place in HTTP/2: an error of the stream alone.
     let head = [&[0x82, 0x86, 0x84, 0x01, 1, b'x', 0x00, 10], &b"connection"[..], &[1, b'x']].concat();
-    for stream in (0..128).map(|index| 2 * index + 1) {
-        peer.send(HEADERS, END_STREAM_AND_HEADERS, stream, &head).await;
-        assert_eq!(peer.until(RST_STREAM).await.stream, stream);
+    for (flags, bound) in [(&[][..], 128), (&["--max-stream-errors", "7"], 7)] {
+        let spotter = Spotter::start(flags).await;
+        let mut peer = Peer::open(&spotter, &[]).await;
+        for stream in (0..bound).map(|index| 2 * index + 1) {
+            peer.send(HEADERS, END_STREAM_AND_HEADERS, stream, &head).await;
+            assert_eq!(peer.until(RST_STREAM).await.stream, stream);
+        }
+        peer.send(HEADERS, END_STREAM_AND_HEADERS, 2 * bound + 1, &head).await;
+        assert_eq!(peer.until(GOAWAY).await.payload[4..8], ENHANCE_YOUR_CALM.to_be_bytes());
     }
-    peer.send(HEADERS, END_STREAM_AND_HEADERS, 257, &head).await;
-    assert_eq!(peer.until(GOAWAY).await.payload[4..8], ENHANCE_YOUR_CALM.to_be_bytes());
+}
+
+/// All of them come at once, so that none is looked at before the last is reset.
+#[tokio::test]
+async fn streams_may_be_reset_as_often_as_the_setting_says_before_they_are_looked_at() {
+    for (flags, resets, is_hung_up_on) in [
+        (&[][..], 15, false),
+        (&["--max-stream-resets", "7"][..], 15, true),
+        (&["--max-stream-resets", "50"], 40, false),
+    ] {
+        let spotter = Spotter::start(flags).await;
+        let mut peer = Peer::open(&spotter, &[]).await;
+        peer.agree().await;
+        // `:method: POST`, `:scheme: http`, `:path: /`, and a literal for `:authority`.
+        let head = [0x83, 0x86, 0x84, 0x01, 1, b'x'];
+        let streams = (0..resets).map(|index| 2 * index + 1).flat_map(|stream| {
+            [frame(HEADERS, END_HEADERS, stream, &head), frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())].concat()
+        });
+        let at_once: Vec<_> = streams.chain(frame(PING, 0, 0, b"8 bytes.")).collect();
+        peer.0.write_all(&at_once).await.unwrap();
+        let told = loop {
+            let frame = peer.next().await.expect("it is told, or answered");
+            if [GOAWAY, PING].contains(&frame.kind) {
+                break frame;
+            }
+        };
+        assert_eq!(told.kind == GOAWAY, is_hung_up_on, "{resets} with {flags:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,14 +1,15 @@
 //! Signals, and what becomes of a service that breaks.
 
-use std::io::{BufRead, BufReader, Read};
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use spotter::app::{self, Listening, StartError};
 
-use crate::cli::{Serving, running, serve, spotter};
+use crate::cli::{Serving, log_of, running, serve, spotter};
 use crate::support::service::{settings, until_ready};
 
 fn client() -> reqwest::Client {
@@ -165,6 +166,44 @@ async fn a_task_that_breaks_ends_the_service() {
     background.spawn("broken", async { panic!("for the test") });
     let ended = listening.serve(std::future::pending(), settings.shutdown()).await;
     assert!(matches!(ended, Err(StartError::Crashed("broken"))), "{ended:?}");
+}
+
+/// This test binary once more, as the program with a task of the test's own in its background.
+const BODY: &str = "lifecycle::serve_until_told_to_break";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_task_breaks_ends_with_a_code_and_says_which() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", BODY, "--ignored", "--nocapture"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut serving = Serving(command.stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(serving.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let url = lines.find_map(|line| line.trim().strip_prefix("listening").map(|url| url.trim().to_owned())).unwrap();
+    let (client, log) = (client(), log_of(&mut serving));
+    until_ready(&client, &format!("{url}/readyz")).await;
+
+    writeln!(serving.0.stdin.take().unwrap(), "break").unwrap();
+    assert_eq!(ended(&mut serving).await.code(), Some(1), "not 101, with which a process ends that panics itself");
+    let log = log.join().unwrap();
+    assert!(log.contains("panicked") && log.contains("for the test"), "{log}");
+    assert!(log.lines().last().unwrap().starts_with("spotter: the task 'broken' broke"), "{log}");
+    client.get(format!("{url}/livez")).send().await.expect_err("nobody is there");
+}
+
+#[test]
+#[ignore = "it is a process of its own, started by the test above"]
+fn serve_until_told_to_break() {
+    let code = spotter::cli::run(["spotter", "--listen", "127.0.0.1:0"].map(OsString::from), |background| {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            std::io::stdin().lines().next();
+            drop(tell);
+        });
+        background.spawn("well", async {});
+        background.spawn("broken", async move {
+            let _: () = told.await.expect("for the test");
+        });
+    });
+    std::process::exit(code.into());
 }
 
 /// glibc reads its environment before `main`, so that the process is its own successor, once.

@@ -115,6 +115,32 @@ async fn options_are_read_before_and_after_the_photo_and_one_given_twice_is_name
 }
 
 #[tokio::test]
+async fn how_many_parts_and_levels_a_body_has_is_bounded_by_settings() {
+    let chelsea = photo("chelsea.png");
+    let image = (&b"Content-Disposition: form-data; name=\"image\""[..], &chelsea[..]);
+    let score = (&b"Content-Disposition: form-data; name=\"min_score\""[..], &b""[..]);
+    let json = |levels: usize| {
+        let image = BASE64_STANDARD.encode(&chelsea);
+        format!("{{\"image\": \"{image}\", \"classes\": {}\"cat\"{}}}", "[".repeat(levels), "]".repeat(levels))
+    };
+    // No option has lists in lists: what is within the bound is refused for that.
+    for (flags, parts, levels) in [(&[][..], 64, 15), (&["--max-form-parts", "3", "--max-json-depth", "4"], 3, 3)] {
+        let spotter = Spotter::start(flags).await;
+        for (more, status) in [(parts, 200), (parts + 1, 400)] {
+            let body = form("b", &[vec![image], vec![score; more]].concat());
+            let (found, body) = send_form(&spotter, "multipart/form-data; boundary=b", &body).await;
+            assert_eq!(found, status, "{body}");
+            assert!(status == 200 || (body["code"] == "INVALID_MULTIPART" && body["max_parts"] == parts + 1), "{body}");
+        }
+        for (levels, status, code) in [(levels, 422, "INVALID_OPTION"), (levels + 1, 400, "INVALID_JSON")] {
+            let ask = spotter.post("/v1/detect").header(CONTENT_TYPE, "application/json").body(json(levels));
+            let body = problem(ask, status, code).await;
+            assert!(status == 422 || body["max_depth"] == levels, "{body}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn boundaries_as_libraries_write_them() {
     let spotter = Spotter::start(&[]).await;
     let chelsea = photo("chelsea.png");

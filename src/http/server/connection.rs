@@ -26,14 +26,8 @@ use super::{Shared, exchange, refusal};
 use crate::fault::Fault;
 use crate::lifecycle::Phase;
 
-/// Headers of one request. hyper counts them over HTTP/1, [`crate::http::head`] over HTTP/2.
-pub(in crate::http) const MAX_HEADERS: usize = 100;
 /// What HTTP/2 begins with (RFC 9113, 3.4); HTTP/1 never does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Streams that the client has reset and the service has not looked at yet (CVE-2023-44487), and streams reset for errors of
-/// the client: past either the connection ends.
-const MAX_RESETS: usize = 20;
-const MAX_ERROR_RESETS: usize = 128;
 /// The HTTP/2 windows: how much of an upload may be on its way before it is read. A phone's photo of some megabytes crosses a
 /// long line in few turns, and a stream with all of its own on its way leaves the others of its connection three quarters.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -162,7 +156,7 @@ async fn http1(io: impl Socket, ahead: Bytes, peer: SocketAddr, shared: Arc<Shar
         .timer(TokioTimer::new())
         // It would run from the end of the last request on; a kept connection and a slow head are different things.
         .header_read_timeout(None)
-        .max_headers(MAX_HEADERS)
+        .max_headers(shared.bounds.headers)
         .max_header_size(shared.bounds.head_bytes);
     let wire = TokioIo::new(Wire::new(io, ahead, Arc::clone(&pulse)));
     let service = {
@@ -191,8 +185,8 @@ async fn http2(io: impl Socket, ahead: Bytes, peer: SocketAddr, shared: Arc<Shar
         .max_header_list_size(shared.bounds.head_bytes as u32)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_pending_accept_reset_streams(MAX_RESETS)
-        .max_local_error_reset_streams(MAX_ERROR_RESETS)
+        .max_pending_accept_reset_streams(shared.bounds.resets)
+        .max_local_error_reset_streams(shared.bounds.stream_errors)
         .keep_alive_interval(shared.bounds.ping_every)
         .keep_alive_timeout(shared.bounds.ping_patience);
     let wire = TokioIo::new(Wire::new(io, ahead, Arc::clone(&pulse)));
@@ -285,10 +279,13 @@ mod tests {
         let bounds = Bounds {
             connections: 1,
             head_bytes: 8192,
+            headers: 100,
             head_time: seconds(10),
             keep_alive: seconds(75),
             request_time: seconds(30),
             streams: 1,
+            resets: 20,
+            stream_errors: 128,
             ping_every: seconds(20),
             ping_patience: seconds(20),
         };

@@ -261,10 +261,13 @@ mod tests {
     const BOUNDS: Bounds = Bounds {
         connections: 1,
         head_bytes: 8192,
+        headers: 100,
         head_time: Duration::from_secs(10),
         keep_alive: Duration::from_secs(75),
         request_time: Duration::from_secs(30),
         streams: 1,
+        resets: 20,
+        stream_errors: 128,
         ping_every: Duration::from_secs(20),
         ping_patience: Duration::from_secs(20),
     };

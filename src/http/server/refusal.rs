@@ -30,12 +30,11 @@ pub(super) fn fault(status: u16, bounds: &Bounds) -> Fault {
             Fault::new(Code::UriTooLong, "The request's target has more than 65534 bytes. Send options in the body.")
         }
         431 => {
-            let max = bounds.head_bytes;
+            let Bounds { head_bytes, headers, .. } = *bounds;
             let detail = format!(
-                "The request line and the headers have more than {max} bytes, or more than {} headers.",
-                super::connection::MAX_HEADERS
+                "The request line and the headers have more than {head_bytes} bytes, or there are more than {headers} headers."
             );
-            Fault::new(Code::HeadTooLarge, detail).with("max_bytes", max)
+            Fault::new(Code::HeadTooLarge, detail).with("max_bytes", head_bytes).with("max_headers", headers)
         }
         _ => {
             Fault::new(Code::InvalidRequest, "What was sent is not HTTP/1.1 or HTTP/2: its first lines cannot be read.")

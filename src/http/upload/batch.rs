@@ -13,7 +13,7 @@ use crate::backend::Call;
 use crate::detect::{Model, Param};
 use crate::fault::{Code, Fault};
 use crate::fetch::Source;
-use crate::service::{BatchBounds, Service};
+use crate::service::{BatchBounds, BodyShape, Service};
 
 const IMAGES: &str = "images";
 
@@ -42,13 +42,13 @@ impl Batch {
         model: Option<&Model>,
         call: &Call,
     ) -> Result<Self, Fault> {
-        let bounds = service.batch;
+        let (bounds, shape) = (service.batch, service.shape);
         let Received { form, bytes, query, room } =
             Received::read(request, bounds.max_bytes, service, model, call).await?;
         let take_apart = move || {
             let Contents { photos, common } = match form {
-                Form::Json => list(&bytes, bounds)?,
-                Form::Multipart { boundary } => futures::executor::block_on(parts(bytes, boundary, bounds))?,
+                Form::Json => list(&bytes, bounds, shape)?,
+                Form::Multipart { boundary } => parts(&bytes, &boundary, bounds, shape)?,
                 Form::Raw | Form::Unsaid(_) => {
                     let detail = "A batch is multipart/form-data with a part `image` a photo, or application/json with a list `images`.";
                     return Err(Fault::new(Code::UnsupportedMediaType, detail));
@@ -64,8 +64,8 @@ impl Batch {
 }
 
 /// The photos of a form, and its options.
-async fn parts(body: Bytes, boundary: String, bounds: BatchBounds) -> Result<Contents, Fault> {
-    let Parts { photos, params: common, names } = Parts::read(body, boundary, bounds.max_photos).await?;
+fn parts(body: &Bytes, boundary: &str, bounds: BatchBounds, shape: BodyShape) -> Result<Contents, Fault> {
+    let Parts { photos, params: common, names } = Parts::read(body, boundary, bounds.max_photos, shape.parts)?;
     if photos.is_empty() {
         return Err(no_part(&names));
     }
@@ -75,20 +75,21 @@ async fn parts(body: Bytes, boundary: String, bounds: BatchBounds) -> Result<Con
 }
 
 /// The photos of `{"images": [{"image": …, …own options}, …], …common options}`.
-fn list(body: &[u8], bounds: BatchBounds) -> Result<Contents, Fault> {
-    let malformed = |error| json::malformed("The body", error);
+fn list(body: &[u8], bounds: BatchBounds, shape: BodyShape) -> Result<Contents, Fault> {
+    let place = json::Place::BODY;
+    let malformed = |error| json::malformed(place, error);
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let Object { images, options } =
         ObjectSeed { max: bounds.max_photos }.deserialize(&mut deserializer).map_err(malformed)?;
     deserializer.end().map_err(malformed)?;
-    let common = json::params(options, "The body")?;
-    let List { items, count } = images.ok_or_else(|| json::no_field(IMAGES, "The body", &common))?;
+    let common = json::params(options, place, shape)?;
+    let List { items, count } = images.ok_or_else(|| json::no_field(IMAGES, place, &common))?;
     if count == 0 {
         return Err(Fault::new(Code::MissingImage, "The list `images` is empty."));
     }
     bounds.check(count)?;
     Ok(Contents {
-        photos: items.iter().map(|item| json::one_photo(item.get().as_bytes(), "The item")).collect(),
+        photos: items.iter().map(|item| json::one_photo(item.get().as_bytes(), json::Place::ITEM, shape)).collect(),
         common,
     })
 }
@@ -182,10 +183,12 @@ mod tests {
         BatchBounds { max_photos, max_bytes: usize::MAX, at_once: 1 }
     }
 
+    const SHAPE: BodyShape = BodyShape { parts: 64, depth: 5 };
+
     #[test]
     fn an_item_that_cannot_be_read_is_its_own_problem() {
         let body = br#"{"images": [{"image": "AQID", "min_score": 0.5}, {"image": 7}, {}, "AQID", {"image": "%"}], "tiles": 2}"#;
-        let Contents { photos, common } = list(body, at_most(9)).expect("a list");
+        let Contents { photos, common } = list(body, at_most(9), SHAPE).expect("a list");
         assert_eq!(common, [Param::json("tiles", 2.into())]);
         let (photo, own) = photos[0].as_ref().expect("a photo");
         assert_eq!(*photo, Source::Sent(Bytes::from_static(&[1, 2, 3])));
@@ -206,14 +209,16 @@ mod tests {
             (br#"{"images": []}"#, Code::MissingImage),
             (br#"{"images": [1, 2, 3, 4]}"#, Code::BatchTooLarge),
         ] {
-            let fault = list(body, at_most(3)).err().expect("refused");
+            let fault = list(body, at_most(3), SHAPE).err().expect("refused");
             assert_eq!(fault.code(), code, "{}", String::from_utf8_lossy(body));
         }
         let text = format!("{{\"images\": \"{}\"}}", "A".repeat(1_000_000));
-        let fault = list(text.as_bytes(), at_most(3)).err().expect("refused");
+        let fault = list(text.as_bytes(), at_most(3), SHAPE).err().expect("refused");
         assert!(fault.detail().len() < 400 && fault.detail().contains("expected a list of objects"), "{fault}");
         assert!(fault.cause_chain().is_none_or(|cause| cause.len() < 400));
         let endless = format!("{{\"images\": [0{}]}}", ",0".repeat(1_000_000));
-        assert!(list(endless.as_bytes(), at_most(3)).err().expect("refused").detail().contains("1000001 photos"));
+        assert!(
+            list(endless.as_bytes(), at_most(3), SHAPE).err().expect("refused").detail().contains("1000001 photos")
+        );
     }
 }

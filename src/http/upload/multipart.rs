@@ -1,18 +1,22 @@
 //! `multipart/form-data`: the photo is a part, and each option another.
 
-use bytes::{Bytes, BytesMut};
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures::executor::block_on;
 
 use super::{IMAGE, IMAGE_URL, ROOM_BESIDE_IMAGE, check_beside, in_short};
 use crate::detect::{NAMES, Param, check_count};
 use crate::fault::{Code, Fault};
 use crate::fetch::Source;
 
-/// Parts of a form: the photo and every option a few times over.
-const MAX_PARTS: usize = 64;
+mod pieces;
 
-/// The photo and the options of a form.
-pub(super) async fn one_photo(body: Bytes, boundary: String) -> Result<(Source, Vec<Param>), Fault> {
-    let Parts { photos, params, names } = Parts::read(body, boundary, 1).await?;
+use pieces::{Piece, Pieces};
+
+/// The photo and the options of a form that has up to so many parts beside the photo.
+pub(super) fn one_photo(body: &Bytes, boundary: &str, beside: usize) -> Result<(Source, Vec<Param>), Fault> {
+    let Parts { photos, params, names } = Parts::read(body, boundary, 1, beside)?;
     // Of the two fields of a page's form, the one that was left alone is sent empty.
     let (nothing, mut photos): (Vec<_>, Vec<_>) = photos.into_iter().partition(Source::is_nothing);
     match (photos.pop(), photos.len(), nothing.len()) {
@@ -52,24 +56,20 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// `photos` is how many the form is expected to hold; it may have that many parts more.
-    pub(super) async fn read(body: Bytes, boundary: String, photos: usize) -> Result<Self, Fault> {
-        let malformed = |error: multer::Error| {
-            let error = in_short(&error);
-            Fault::new(Code::InvalidMultipart, format!("The multipart body cannot be read: {error}."))
-        };
-        let max_parts = MAX_PARTS + photos;
-        let stream = futures::stream::once(std::future::ready(Ok::<_, std::convert::Infallible>(body)));
-        let mut form = multer::Multipart::new(stream, boundary);
-        let (mut photos, mut params, mut names, mut beside) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        while let Some(part) = form.next_field().await.map_err(malformed)? {
+    /// `photos` is how many the form is expected to hold; it may have `beside` parts more.
+    pub(super) fn read(body: &Bytes, boundary: &str, photos: usize, beside: usize) -> Result<Self, Fault> {
+        let delimiter = pieces::delimiter(boundary);
+        let pieces = Pieces::of(body, &delimiter).map_err(|error| malformed(&error))?;
+        let max_parts = beside + photos;
+        let (mut photos, mut params, mut names, mut bytes_beside) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        for piece in pieces {
+            let Piece { head, content } = piece.map_err(|error| malformed(&error))?;
             if names.len() == max_parts {
-                return Err(Fault::new(Code::InvalidMultipart, format!("The form has more than {max_parts} parts.")));
+                let detail = format!("The form has more than {max_parts} parts. Send fewer.");
+                return Err(Fault::new(Code::InvalidMultipart, detail).with("max_parts", max_parts));
             }
-            let name = part.name().unwrap_or_default().to_owned();
-            let is_file = part.file_name().is_some();
+            let Head { name, is_file } = Head::read(&head).map_err(|error| malformed(&error))?;
             names.push(if name.is_empty() { "(unnamed)".to_owned() } else { name.chars().take(60).collect() });
-            let content = content(part).await.map_err(malformed)?;
             if name == IMAGE {
                 photos.push(Source::Sent(content));
                 continue;
@@ -78,8 +78,8 @@ impl Parts {
             if photos.is_empty() && !is_known && content.len() > ROOM_BESIDE_IMAGE {
                 return Err(misnamed(&names[names.len() - 1], content.len()));
             }
-            beside += content.len();
-            check_beside(beside)?;
+            bytes_beside += content.len();
+            check_beside(bytes_beside)?;
             let text = |content: Bytes| {
                 String::from_utf8(content.to_vec()).map_err(|error| {
                     Fault::new(Code::InvalidMultipart, format!("Part '{}' is not UTF-8 text.", names[names.len() - 1]))
@@ -102,16 +102,29 @@ impl Parts {
     }
 }
 
-/// All of a part. The body is in memory, so that a part nearly always comes in one piece, which is not copied.
-async fn content(mut part: multer::Field<'_>) -> Result<Bytes, multer::Error> {
-    let first = part.chunk().await?.unwrap_or_default();
-    let Some(second) = part.chunk().await? else { return Ok(first) };
-    let mut whole = BytesMut::from(first);
-    whole.extend_from_slice(&second);
-    while let Some(more) = part.chunk().await? {
-        whole.extend_from_slice(&more);
+fn malformed(error: &dyn std::error::Error) -> Fault {
+    let error = in_short(error);
+    Fault::new(Code::InvalidMultipart, format!("The multipart body cannot be read: {error}."))
+}
+
+/// What the head of a part says.
+struct Head {
+    /// Empty where the part has none.
+    name: String,
+    /// Whether the part is a file, which has a name of its own.
+    is_file: bool,
+}
+
+impl Head {
+    /// Has multer read the head as that of a form with this one part, in which is nothing.
+    fn read(lines: &[u8]) -> Result<Self, multer::Error> {
+        let form = [b"--b\r\n", lines, b"\r\n\r\n--b--"].concat();
+        let stream = futures::stream::once(std::future::ready(Ok::<_, Infallible>(Bytes::from(form))));
+        let mut form = multer::Multipart::new(stream, "b");
+        // All of it is there, so that nothing is waited for.
+        let part = block_on(form.next_field())?.ok_or(multer::Error::IncompleteStream)?;
+        Ok(Self { name: part.name().unwrap_or_default().to_owned(), is_file: part.file_name().is_some() })
     }
-    Ok(whole.freeze())
 }
 
 /// Whether a body of this type is a form.
@@ -151,7 +164,7 @@ mod tests {
 
     fn form(body: &str) -> Result<(Source, Vec<Param>), Fault> {
         let body = body.replace('\n', "\r\n");
-        futures::executor::block_on(one_photo(Bytes::from(body), "b".to_owned()))
+        one_photo(&Bytes::from(body), "b", 64)
     }
 
     #[test]
@@ -207,6 +220,13 @@ mod tests {
         );
         assert_eq!(form("nonsense").expect_err("no boundary").code(), Code::InvalidMultipart);
         let many = "--b\nContent-Disposition: form-data; name=\"classes\"\n\ncat\n".repeat(66) + "--b--\n";
-        assert_eq!(form(&many).expect_err("too many").code(), Code::InvalidMultipart);
+        let fault = form(&many).expect_err("too many");
+        assert_eq!((fault.code(), &fault.facts()["max_parts"]), (Code::InvalidMultipart, &65.into()));
+        let long = format!("--b\n{}: {}\n\nx\n--b--\n", "A".repeat(10), "é".repeat(1_000_000));
+        assert_eq!(form(&long).expect_err("no name").code(), Code::MissingImage);
+        let headers = format!("--b\n{}\nx\n--b--\n", "a: b\n".repeat(1000));
+        let fault = form(&headers).expect_err("too many headers");
+        assert_eq!(fault.code(), Code::InvalidMultipart);
+        assert!(fault.detail().len() < 300, "{fault}");
     }
 }
