@@ -1,6 +1,6 @@
-"""How long the tasks on the async threads are polled under load, by the runtime's own account: `poll_times.py`, after `make bench`.
+"""How long the tasks on the async threads are polled under load, by the clock and on the core: `poll_times.py`, after `make bench`.
 
-Tokio keeps that account only in a build that asks for it:
+Tokio tells when a poll begins and ends only in a build that asks for it:
 
     RUSTFLAGS="--cfg tokio_unstable" cargo build --locked --release --example stalls --target-dir target/poll-times
 """
@@ -23,14 +23,15 @@ def main() -> None:
             raise SystemExit(f"{stalls} was built without --cfg tokio_unstable")
         bench.load(service, "12 MP JPEG", 16, SECONDS)
         after = service.ask()["polls"]
-    polls = [(bound, late - early) for (bound, late), (_, early) in zip(after, before, strict=True)]
-    total = sum(count for _, count in polls)
-    rows, so_far = [], 0
-    for bound, count in polls:
-        so_far += count
-        if count:
-            rows.append([f"{bound / 1e3:.3f}", count, f"{100 * so_far / total:.3f} %"])
-    bench.table(["polls of at most ms", "polls", "all up to here"], rows)
+    rows, so_far = [], [0, 0]
+    totals = [sum(late[side] - early[side] for late, early in zip(after, before, strict=True)) for side in (1, 2)]
+    for late, early in zip(after, before, strict=True):
+        counts = [late[side] - early[side] for side in (1, 2)]
+        so_far = [all_before + count for all_before, count in zip(so_far, counts, strict=True)]
+        if any(counts):
+            shares = [f"{100 * part / total:.3f} %" for part, total in zip(so_far, totals, strict=True)]
+            rows.append([f"{late[0] / 1e3:.3f}", counts[0], shares[0], counts[1], shares[1]])
+    bench.table(["polls of at most ms", "by the clock", "all up to here", "on the core", "all up to here"], rows)
 
 
 if __name__ == "__main__":

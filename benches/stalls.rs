@@ -32,33 +32,64 @@ impl Delays {
     }
 }
 
-/// How often tasks of this runtime have been polled for how long, as `[at most so many microseconds, polls]`; the last has no
-/// bound. Tokio tells only where it is built with `--cfg tokio_unstable` (`benches/poll_times.py`).
+/// How long each poll of a task takes, by the clock and on its core: what it waits for a core is in the one and not in the other.
+/// Tokio tells only where it is built with `--cfg tokio_unstable` (`benches/poll_times.py`).
 #[cfg(tokio_unstable)]
-fn polls(runtime: &tokio::runtime::Handle) -> serde_json::Value {
-    let metrics = runtime.metrics();
-    let buckets = (0..metrics.poll_time_histogram_num_buckets()).map(|bucket| {
-        let end = metrics.poll_time_histogram_bucket_range(bucket).end.as_secs_f64() * 1e6;
-        let polls: u64 =
-            (0..metrics.num_workers()).map(|worker| metrics.poll_time_histogram_bucket_count(worker, bucket)).sum();
-        serde_json::json!([end, polls])
-    });
-    buckets.collect()
+mod polls {
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{Duration, Instant};
+
+    use rustix::time::{ClockId, clock_gettime};
+
+    /// Polls of at most 1, 2, 4, ... microseconds, the last without a bound.
+    type Histogram = [AtomicU64; 24];
+
+    static BY_CLOCK: Histogram = [const { AtomicU64::new(0) }; 24];
+    static ON_CORE: Histogram = [const { AtomicU64::new(0) }; 24];
+
+    thread_local! {
+        static BEGIN: Cell<(Instant, Duration)> = Cell::new(now());
+    }
+
+    fn now() -> (Instant, Duration) {
+        let on_core = clock_gettime(ClockId::ThreadCPUTime);
+        (Instant::now(), Duration::new(on_core.tv_sec as u64, on_core.tv_nsec as u32))
+    }
+
+    fn count(histogram: &Histogram, took: Duration) {
+        let bucket = took.as_micros().max(1).ilog2() as usize + usize::from(!took.as_micros().max(1).is_power_of_two());
+        histogram[bucket.min(histogram.len() - 1)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn watch(runtime: &mut tokio::runtime::Builder) {
+        runtime.on_before_task_poll(|_| BEGIN.set(now())).on_after_task_poll(|_| {
+            let (begin, end) = (BEGIN.get(), now());
+            count(&BY_CLOCK, end.0 - begin.0);
+            count(&ON_CORE, end.1 - begin.1);
+        });
+    }
+
+    /// `[at most so many microseconds, polls by the clock, polls on the core]` for each.
+    pub(super) fn report() -> serde_json::Value {
+        let counts = BY_CLOCK.iter().zip(&ON_CORE).enumerate();
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        counts.map(|(bucket, (clock, core))| serde_json::json!([1 << bucket, count(clock), count(core)])).collect()
+    }
 }
 
 #[cfg(not(tokio_unstable))]
-fn polls(_: &tokio::runtime::Handle) -> serde_json::Value {
-    serde_json::Value::Null
+mod polls {
+    pub(super) fn watch(_: &mut tokio::runtime::Builder) {}
+
+    pub(super) fn report() -> serde_json::Value {
+        serde_json::Value::Null
+    }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    #[cfg(tokio_unstable)]
-    runtime.enable_metrics_poll_time_histogram();
-    #[cfg(tokio_unstable)]
-    runtime.metrics_poll_time_histogram_configuration(tokio::runtime::HistogramConfiguration::log(
-        tokio::runtime::LogHistogram::default(),
-    ));
+    polls::watch(&mut runtime);
     runtime.enable_all().build()?.block_on(serve())
 }
 
@@ -90,11 +121,10 @@ async fn serve() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     });
-    let runtime = tokio::runtime::Handle::current();
     std::thread::spawn(move || {
         for _ in std::io::stdin().lock().lines().map_while(Result::ok) {
             let report = serde_json::json!({
-                "task": task.report(), "thread": thread.report(), "polls": polls(&runtime),
+                "task": task.report(), "thread": thread.report(), "polls": polls::report(),
             });
             println!("{report}");
         }

@@ -10,6 +10,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 use crate::service::{Current, Service};
 
+mod answers;
 mod batch;
 mod beside;
 mod deadline;
@@ -43,8 +44,7 @@ pub(crate) fn method(path: &str) -> Option<&'static str> {
 pub(crate) fn guarded_routes(service: &Arc<Service>, current: &Current) -> Router<Arc<Service>> {
     let detection = detection::Detector::new(Arc::clone(service), current.clone());
     let detection = proto::v1::detection_service_server::DetectionServiceServer::new(detection)
-        .max_decoding_message_size(upload::largest(service))
-        .max_encoding_message_size(usize::MAX);
+        .max_decoding_message_size(upload::largest(service));
     router(Routes::new(detection), service)
 }
 

@@ -8,7 +8,8 @@
 //! 2. [`image`]: an uploaded file becomes upright RGB pixels, or a clear refusal. [`fetch`]: a photo by its address, from the
 //!    public internet only.
 //! 3. [`model`]: signatures, label maps, and the adapters that know how a kind of detector reads.
-//! 4. [`backend`]: where models run, in this process or behind TensorFlow Serving.
+//! 4. [`backend`]: where models run, in this process or behind TensorFlow Serving. `grpc_frame`: how gRPC writes a message, for
+//!    this layer and for the typed front.
 //! 5. [`detect`]: the pipeline that joins them.
 //! 6. [`service`], [`grpc`], [`http`]: what fronts need; the typed front; the REST front, its documents, and the layers around both.
 //! 7. [`config`], [`app`], [`cli`]: settings, assembly, commands.
@@ -30,6 +31,7 @@ pub mod fault;
 pub mod fetch;
 pub mod geometry;
 pub mod grpc;
+mod grpc_frame;
 pub mod http;
 pub mod image;
 pub mod lifecycle;

@@ -1,8 +1,8 @@
 //! The bounded place for work that keeps a core busy: decoding, resizing, inference, drawing.
 //!
-//! Nothing here runs on the async threads, and never more at once than there are cores to run it; what decides whether there is
-//! any work has as many threads of its own. Work that waits
-//! costs its input only; work whose deadline has passed while it waited is never started.
+//! Nothing here runs on the async threads, and never more at once than there are cores to run it; what comes before a photo is
+//! worked on, and what is left when it has been, has as many threads of its own. Work that waits costs its input only; work whose
+//! deadline has passed while it waited is never started.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::fault::{Code, Fault};
 #[derive(Debug, Clone)]
 pub struct Workers {
     slots: Arc<Semaphore>,
-    /// As many again, for what comes before it is known whether there is work.
+    /// As many again, for what does not wait for photos.
     ahead: Arc<Semaphore>,
     count: usize,
 }
@@ -43,8 +43,9 @@ impl Workers {
         Self::run_in(&self.slots, deadline, job).await
     }
 
-    /// The same for what decides whether there is work at all: reading a header or options, unpacking a body and taking it apart. It
-    /// does not wait for photos, and takes milliseconds but for the largest bodies, which are bounded by their bytes.
+    /// The same for what decides whether there is work at all, which is reading a header or options, unpacking a body and taking it
+    /// apart, and for answers that are there: a model's that is long to read, our own that is long to write. It does not wait for
+    /// photos, and takes milliseconds but for the largest bodies, which are bounded by their bytes.
     ///
     /// # Errors
     /// As [`Self::run`].

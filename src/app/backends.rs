@@ -62,7 +62,7 @@ impl Replacement<'_> {
         let backend: Arc<dyn Backend> = match (known, &key, runs) {
             (Some(known), ..) => known,
             (None, Key::Serving(serving, _), _) => {
-                let serving = Serving::new((**serving).clone(), &metrics.hosts, background);
+                let serving = Serving::new((**serving).clone(), workers.clone(), &metrics.hosts, background);
                 Arc::new(serving.map_err(StartError::ServingTls)?)
             }
             (None, Key::Embedded(..), Runs::Embedded(Some(path))) => {

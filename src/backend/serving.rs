@@ -5,6 +5,7 @@ mod client;
 mod connector;
 mod host;
 mod pool;
+mod predict;
 mod replica;
 mod resolve;
 mod standings;

@@ -28,11 +28,11 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
                 let serving = settings.serving(addresses);
                 for address in &serving.addresses {
                     let one = serving::Settings { addresses: vec![address.clone()], ..serving.clone() };
-                    let backend = Serving::new(one, &service.metrics.hosts, &service.background)
+                    let workers = &service.pipeline.workers;
+                    let backend = Serving::new(one, workers.clone(), &service.metrics.hosts, &service.background)
                         .map_err(StartError::ServingTls)?;
                     let backend: Arc<dyn Backend> = Arc::new(backend);
-                    let model =
-                        Arc::new(Model::new(model.profile().clone(), backend, service.pipeline.workers.clone()));
+                    let model = Arc::new(Model::new(model.profile().clone(), backend, workers.clone()));
                     check(&service, &model, &mut report).await;
                 }
             }

@@ -9,10 +9,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::proto::v1;
 use super::status::Failed;
 use super::upload::Rooms;
-use super::{batch, message, status, stream};
+use super::{answers, batch, message, status, stream};
 use crate::access::Caller;
 use crate::answering::Held;
 use crate::backend::Call;
+use crate::deadline::Deadline;
 use crate::detect::{Job, Keep, Model, Param};
 use crate::fault::Fault;
 use crate::fetch::Allowance;
@@ -63,6 +64,19 @@ impl Detector {
         let write = move || Ok(message::response(&name, &answer, normalized, &request_id));
         if has_masks { pipeline.workers.run(call.deadline, write).await } else { write() }
     }
+
+    /// A message in its frame, with the room that it takes where it is large.
+    ///
+    /// # Errors
+    /// `OVERLOADED` where there is none, `DEADLINE_EXCEEDED` where there was no time left.
+    pub(super) async fn framed<M: Message + 'static>(
+        &self,
+        message: M,
+        deadline: Deadline,
+    ) -> Result<(Bytes, Option<Held>), Fault> {
+        let held = self.service.answering.take(message.encoded_len())?;
+        Ok((answers::framed(message, &self.service.pipeline.workers, deadline).await?, held))
+    }
 }
 
 /// What the layers made of the call.
@@ -73,16 +87,6 @@ fn call<T>(request: &Request<T>) -> Call {
 /// The room of the messages that have arrived.
 fn rooms<T>(request: &Request<T>) -> Rooms {
     request.extensions().get::<Rooms>().expect("the layer around the services makes them").clone()
-}
-
-/// An answer with the room that it takes until it is read: its bytes are made only when the caller reads them, of what is here
-/// now.
-fn answered<M>(message: M, held: Option<Held>) -> Response<M> {
-    let mut response = Response::new(message);
-    if let Some(held) = held {
-        response.extensions_mut().insert(held);
-    }
-    response
 }
 
 fn failed<T>(request: &Request<T>) -> Failed {
@@ -98,11 +102,12 @@ impl v1::detection_service_server::DetectionService for Detector {
         let allowance = Allowance::new(self.service.pipeline.limits.max_bytes);
         let image = self.service.photo(message::photo(photo).held(&room), &allowance, &call);
         drop(room);
-        let answer = Detector::detect(self, image, model.as_ref(), params, &call).await;
-        answer
-            .and_then(|answer| Ok((self.service.answering.take(answer.encoded_len())?, answer)))
-            .map(|(held, answer)| answered(answer, held))
-            .map_err(|fault| status::refuse(fault, &call.request_id, &failed))
+        let framed = async {
+            let answer = Detector::detect(self, image, model.as_ref(), params, &call).await?;
+            self.framed(answer, call.deadline).await
+        };
+        let answer = framed.await.map(|(frame, held)| answers::one(frame, held));
+        answer.map_err(|fault| status::refuse(fault, &call.request_id, &failed))
     }
 
     async fn detect_batch(
@@ -110,16 +115,17 @@ impl v1::detection_service_server::DetectionService for Detector {
         request: Request<v1::DetectBatchRequest>,
     ) -> Result<Response<v1::DetectBatchResponse>, Status> {
         let (call, failed, room) = (call(&request), failed(&request), rooms(&request).take());
-        let answer = batch::detect(self, request.into_inner(), room, &call).await;
-        answer
-            .map(|(answer, rooms)| {
-                let held = self.service.answering.whole(answer.encoded_len(), rooms);
-                answered(answer, held)
-            })
-            .map_err(|fault| status::refuse(fault, &call.request_id, &failed))
+        let framed = async {
+            let (answer, rooms) = batch::detect(self, request.into_inner(), room, &call).await?;
+            let held = self.service.answering.whole(answer.encoded_len(), rooms);
+            Ok((answers::framed(answer, &self.service.pipeline.workers, call.deadline).await?, held))
+        };
+        let answer = framed.await.map(|(frame, held)| answers::one(frame, held));
+        answer.map_err(|fault| status::refuse(fault, &call.request_id, &failed))
     }
 
-    type StreamDetectStream = stream::Answers;
+    /// See [`answers`]: what is sent is written there.
+    type StreamDetectStream = futures::stream::Empty<Result<v1::StreamDetectResponse, Status>>;
 
     async fn stream_detect(
         &self,
@@ -128,7 +134,8 @@ impl v1::detection_service_server::DetectionService for Detector {
         let (call, failed, rooms) = (call(&request), failed(&request), rooms(&request));
         let caller = request.extensions().get::<Caller>().expect("the layer of access knows who asks").clone();
         let frames = stream::Frames::new(request.into_inner(), rooms);
-        Ok(Response::new(stream::detect(self.clone(), frames, stream::Opened { call, caller, failed })))
+        let answers = stream::detect(self.clone(), frames, stream::Opened { call, caller, failed });
+        Ok(answers::written(futures::stream::empty(), answers))
     }
 
     async fn list_models(&self, _: Request<v1::ListModelsRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {

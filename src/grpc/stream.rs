@@ -8,27 +8,24 @@
 //! service drains: the frame that is being looked at is answered, and the caller is to open another stream, which leads
 //! elsewhere.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::Stream;
-use prost::Message;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 use tracing::Instrument;
 
+use super::answers::{Many, Told};
 use super::detection::Detector;
 use super::proto::v1;
 use super::status::Failed;
 use super::upload::Rooms;
 use super::{message, status};
 use crate::access::{Caller, Refusal};
-use crate::answering::Held;
 use crate::backend::Call;
 use crate::deadline::Deadline;
 use crate::detect::Param;
 use crate::fault::{Code, Fault, unless_panicked};
+use crate::grpc_frame;
 use crate::lifecycle::Phase;
 
 /// By then whoever spreads the streams has noticed.
@@ -49,24 +46,9 @@ impl Opened {
     }
 }
 
-/// What a stream answers.
-pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<v1::StreamDetectResponse, Status>> + Send>>;
-
-/// An answer on its way, with the room that it takes where it is large.
-struct Told {
-    answer: Result<v1::StreamDetectResponse, Status>,
-    held: Option<Held>,
-}
-
-impl From<Status> for Told {
-    fn from(status: Status) -> Self {
-        Self { answer: Err(status), held: None }
-    }
-}
-
 /// The answers to a stream of frames. Ends when the caller has sent all and been answered, or has gone away: then the frame
 /// that is being looked at is abandoned.
-pub(super) fn detect(detector: Detector, frames: Frames, opened: Opened) -> Answers {
+pub(super) fn detect(detector: Detector, frames: Frames, opened: Opened) -> Many {
     let (answers, receiver) = mpsc::channel::<Told>(1);
     let looking = async move {
         let looking = unless_panicked(async { Ok(look(detector, frames, &opened, &answers).await) });
@@ -80,24 +62,7 @@ pub(super) fn detect(detector: Detector, frames: Frames, opened: Opened) -> Answ
         }
     };
     tokio::spawn(looking.in_current_span());
-    Box::pin(Outgoing { answers: receiver, kept: None })
-}
-
-/// What goes to the caller. The room of an answer is kept until the next one is asked for: only then the caller has taken it.
-struct Outgoing {
-    answers: mpsc::Receiver<Told>,
-    kept: Option<Held>,
-}
-
-impl Stream for Outgoing {
-    type Item = Result<v1::StreamDetectResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.kept = None;
-        let Some(Told { answer, held }) = ready!(self.answers.poll_recv(cx)) else { return Poll::Ready(None) };
-        self.kept = held;
-        Poll::Ready(Some(answer))
-    }
+    Many::new(receiver)
 }
 
 /// The messages of a stream, each frame with the room that it takes.
@@ -202,16 +167,16 @@ async fn look(
                 return Err(opened.refuse(refusal.fault()));
             }
         };
+        let request_time = detector.service().request_timeout;
         let answer = answer(&detector, admitted, frame, settings, &opened.call);
         let told = async {
             let (frame_id, result) = answer.await;
             let answer = |result| v1::StreamDetectResponse { frame_id, passed_over, result: Some(result) };
-            let whole = answer(result);
-            let (answer, held) = match detector.service().answering.take(whole.encoded_len()) {
-                Ok(held) => (whole, held),
-                Err(fault) => (answer(message::result(frame_id, Err(fault))), None),
+            let (message, held) = match detector.framed(answer(result), Deadline::after(request_time)).await {
+                Ok(framed) => framed,
+                Err(fault) => (grpc_frame::whole(&answer(message::result(frame_id, Err(fault)))), None),
             };
-            answers.send(Told { answer: Ok(answer), held }).await
+            answers.send(Told { answer: Ok(message), held }).await
         };
         tokio::pin!(told);
         // Whatever takes the time, the model or a caller that reads slowly, newer frames go on replacing older ones.
@@ -253,10 +218,7 @@ async fn answer(
 
 #[cfg(test)]
 mod tests {
-    use futures::{FutureExt, StreamExt};
-
     use super::*;
-    use crate::answering::Answering;
 
     fn frame(id: u64) -> v1::StreamDetectRequest {
         let frame = v1::Frame { id, image: bytes::Bytes::new() };
@@ -270,19 +232,5 @@ mod tests {
             assert!(newest.arrived(Ok(Some(frame(id)))).is_none(), "the stream goes on");
         }
         assert_eq!((newest.frame.expect("three came").id, newest.passed_over), (3, 2));
-    }
-
-    #[tokio::test]
-    async fn an_answer_gives_its_room_back_when_the_next_is_asked_for() {
-        let answering = Answering::new(100_000);
-        let (sender, receiver) = mpsc::channel(1);
-        let mut outgoing = Outgoing { answers: receiver, kept: None };
-        let held = answering.take(80_000).expect("room");
-        let told = Told { answer: Ok(v1::StreamDetectResponse::default()), held };
-        assert!(sender.send(told).await.is_ok());
-        outgoing.next().await.expect("there is one").expect("an answer");
-        answering.take(80_000).expect_err("it is on its way");
-        assert!(outgoing.next().now_or_never().is_none(), "there is no other yet");
-        answering.take(80_000).expect("the caller has taken it");
     }
 }

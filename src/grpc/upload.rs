@@ -13,6 +13,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
+use super::answers;
 use super::beside::{Beside, Photos};
 use super::status::{self, Failed};
 use crate::arriving::{Arriving, Room};
@@ -20,12 +21,11 @@ use crate::backend::Call;
 use crate::deadline::Deadline;
 use crate::fault::{Code, Fault};
 use crate::grpc::deadline;
+use crate::grpc_frame::PREFIX_BYTES;
 use crate::service::Service;
 
 /// Options and framing beside photos, and a message that holds none.
 const BESIDE_PHOTOS: usize = 64 << 10;
-/// A flag and the length of the message that follows, in network order.
-const HEAD_BYTES: usize = 5;
 
 /// What a method takes.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +107,7 @@ pub(super) async fn bounded(State(service): State<Arc<Service>>, mut request: Re
     request.extensions_mut().insert(rooms.clone());
     let messages = |body: Body| {
         let room = service.arriving.begin();
-        let stage = Stage::Head { seen: [0; HEAD_BYTES], count: 0 };
+        let stage = Stage::Head { seen: [0; PREFIX_BYTES], count: 0 };
         let body = body.into_data_stream();
         let beside = Beside::new(limit.photos_at);
         let arriving = service.arriving.clone();
@@ -123,7 +123,7 @@ pub(super) async fn bounded(State(service): State<Arc<Service>>, mut request: Re
             }
         }))
     };
-    next.run(request.map(messages)).await
+    answers::send(next.run(request.map(messages)).await)
 }
 
 /// That the photos of a call which begins would have their turn in time. Which model is asked stands in the message, so that it
@@ -140,7 +140,7 @@ fn has_room(service: &Service, limit: Limit, call: &Call) -> Result<(), Fault> {
 #[derive(Debug)]
 enum Stage {
     /// Within the five bytes in front of one, so many of which are there.
-    Head { seen: [u8; HEAD_BYTES], count: usize },
+    Head { seen: [u8; PREFIX_BYTES], count: usize },
     /// So many bytes before its end.
     Message { left: usize },
 }
@@ -205,10 +205,10 @@ impl Messages {
         while !piece.is_empty() {
             match &mut self.stage {
                 Stage::Head { seen, count } => {
-                    let taken = piece.len().min(HEAD_BYTES - *count);
+                    let taken = piece.len().min(PREFIX_BYTES - *count);
                     seen[*count..*count + taken].copy_from_slice(&piece[..taken]);
                     (*count, piece) = (*count + taken, &piece[taken..]);
-                    if *count == HEAD_BYTES {
+                    if *count == PREFIX_BYTES {
                         let [_, length @ ..] = *seen;
                         self.begin(u32::from_be_bytes(length) as usize)?;
                     }
@@ -246,7 +246,7 @@ impl Messages {
     }
 
     fn end(&mut self) {
-        self.stage = Stage::Head { seen: [0; HEAD_BYTES], count: 0 };
+        self.stage = Stage::Head { seen: [0; PREFIX_BYTES], count: 0 };
         let room = std::mem::replace(&mut self.room, self.arriving.begin());
         // A message without photos is gone once it is read, and nobody asks for its room.
         if self.limit.photos > 0 {
@@ -276,7 +276,7 @@ mod tests {
             body: Body::empty().into_data_stream(),
             limit: Limit { photos, photos_at: Photos::None, is_one: true },
             deadline: Deadline::after(Duration::from_secs(10)),
-            stage: Stage::Head { seen: [0; HEAD_BYTES], count: 0 },
+            stage: Stage::Head { seen: [0; PREFIX_BYTES], count: 0 },
             room: arriving.begin(),
             rooms: Rooms::new(arriving.clone()),
             arriving,
@@ -307,7 +307,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_past_the_bound_is_refused_at_its_head() {
         let bound = 300 + BESIDE_PHOTOS as u32;
-        let head = |length| framed(&[length])[..HEAD_BYTES].to_vec();
+        let head = |length| framed(&[length])[..PREFIX_BYTES].to_vec();
         messages(300, 1 << 20).read(&head(bound)).expect("on the bound");
         let fault = messages(300, 1 << 20).read(&head(bound + 1)).expect_err("past it");
         assert_eq!((fault.code(), &fault.facts()["max_bytes"]), (Code::PayloadTooLarge, &300.into()));

@@ -93,9 +93,8 @@ async fn both_backends_keep_the_same_promises_and_see_the_same() {
 
     let server = ScriptedServing::start(script(Arc::clone(&embedded)).await).await;
     let serving = settings(&["--serving", &server.url()]).serving(&[]);
-    let there =
-        keeps_its_promises(&Serving::new(serving, &Metrics::new().hosts, &Background::default()).unwrap(), "model", 3)
-            .await;
+    let serving = Serving::new(serving, Workers::new(2), &Metrics::new().hosts, &Background::default()).unwrap();
+    let there = keeps_its_promises(&serving, "model", 3).await;
     assert_eq!(here, there);
 }
 

@@ -532,9 +532,10 @@ async fn behind_name(names: &Arc<Names>, flags: &[&str]) -> Spotter {
     let mut pool = flags.serving(&[]);
     pool.resolver = Arc::clone(names) as Arc<dyn Resolve>;
     let mut service = app::build(&flags).unwrap();
-    let backend = Arc::new(Serving::new(pool, &service.pipeline.metrics.hosts, &service.background).unwrap());
-    service.catalog =
-        Catalog::new(vec![Model::new(Profile::named("model"), backend, service.pipeline.workers.clone())]);
+    let workers = &service.pipeline.workers;
+    let backend = Serving::new(pool, workers.clone(), &service.pipeline.metrics.hosts, &service.background);
+    let model = Model::new(Profile::named("model"), Arc::new(backend.unwrap()), workers.clone());
+    service.catalog = Catalog::new(vec![model]);
     Spotter::run(service).await
 }
 

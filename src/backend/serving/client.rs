@@ -1,10 +1,10 @@
 //! The three calls, each with its deadline, on whichever host is free.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use opentelemetry::propagation::Injector;
@@ -17,8 +17,9 @@ use tonic::{Request, Response, Status};
 
 use super::host::{Host, Lease, SIGN_PATIENCE};
 use super::pool::{Pool, Route, Settings};
+use super::predict::{self, Framed};
 use super::proto::tensorflow::serving::{
-    GetModelMetadataRequest, GetModelStatusRequest, ModelSpec, PredictRequest,
+    GetModelMetadataRequest, GetModelStatusRequest, ModelSpec, PredictRequest, PredictResponse,
     model_service_client::ModelServiceClient, model_spec, prediction_service_client::PredictionServiceClient,
 };
 use super::replica::OneHost;
@@ -32,6 +33,11 @@ use crate::model::signature::Signature;
 use crate::model::version::{VersionChoice, VersionStatus};
 use crate::telemetry::metrics::Hosts;
 use crate::telemetry::traces;
+use crate::workers::Workers;
+
+/// Bytes of an answer up to which it is read where it comes: a hundred boxes are some kilobytes. More takes as long as the way to a
+/// core and back, or longer.
+const SHORT_ANSWER: usize = 64 << 10;
 
 /// What a call is counted as that was given up at a host that says nothing.
 const SILENT: &str = "silent";
@@ -54,6 +60,7 @@ impl Injector for Metadata<'_> {
 pub struct Serving {
     pool: Arc<Pool>,
     settings: Settings,
+    workers: Workers,
     /// The only host to ask, where it is to be one.
     only: Option<Arc<Host>>,
 }
@@ -95,19 +102,22 @@ enum Doubt {
 }
 
 impl Serving {
-    /// Counts its calls in `series`, and has its tasks in the `background` for as long as it is there. Must be called inside a
-    /// tokio runtime. Connects to nothing yet.
+    /// Reads long answers on the `workers`, counts its calls in `series`, and has its tasks in the `background` for as long as it
+    /// is there. Must be called inside a tokio runtime. Connects to nothing yet.
     ///
     /// # Errors
     /// When the files of TLS cannot be used.
-    pub fn new(settings: Settings, series: &Hosts, background: &Background) -> Result<Self, tls::Error> {
-        Ok(Self { pool: Arc::new(Pool::new(&settings, series, background)?), settings, only: None })
+    pub fn new(
+        settings: Settings,
+        workers: Workers,
+        series: &Hosts,
+        background: &Background,
+    ) -> Result<Self, tls::Error> {
+        Ok(Self { pool: Arc::new(Pool::new(&settings, series, background)?), settings, workers, only: None })
     }
 
     fn prediction(&self, channel: Channel) -> PredictionServiceClient<Channel> {
-        PredictionServiceClient::new(channel)
-            .max_encoding_message_size(self.settings.max_request_bytes)
-            .max_decoding_message_size(self.settings.max_answer_bytes)
+        PredictionServiceClient::new(channel).max_decoding_message_size(self.settings.max_answer_bytes)
     }
 
     /// Asks one host after the other until one can answer, within the deadline. All calls here only read, so a call that
@@ -320,12 +330,40 @@ impl Serving {
 
     /// The same, to ask this host and no other.
     fn to(&self, host: &Arc<Host>) -> Self {
-        Self { pool: Arc::clone(&self.pool), settings: self.settings.clone(), only: Some(Arc::clone(host)) }
+        Self {
+            pool: Arc::clone(&self.pool),
+            settings: self.settings.clone(),
+            workers: self.workers.clone(),
+            only: Some(Arc::clone(host)),
+        }
     }
 
     /// How the version of a model is named: with a single host it is asked for literally.
     fn naming(&self) -> Naming {
         if self.only.is_some() { Naming::Literal } else { Naming::Standing }
+    }
+
+    /// What is in an answer; on a core where it is long. Beside the photos in work: it takes milliseconds, and the host would be
+    /// thought to be silent for as long as it waited.
+    ///
+    /// # Errors
+    /// Where it is no answer at all, as tonic would say it; within, what is wrong with one.
+    async fn read(
+        &self,
+        answer: Bytes,
+        wanted: Arc<[String]>,
+        deadline: Deadline,
+    ) -> Result<Result<Prediction, Fault>, Status> {
+        let (is_short, max_bytes) = (answer.len() <= SHORT_ANSWER, self.settings.max_answer_bytes);
+        let read = move || {
+            let answer = PredictResponse::decode(answer).map_err(|error| Status::internal(error.to_string()))?;
+            Ok(answer::prediction(answer, &wanted, max_bytes))
+        };
+        let read = if is_short { Ok(read()) } else { self.workers.run_ahead(deadline, move || Ok(read())).await };
+        match read {
+            Ok(answer) => answer.map(|read| read.map_err(|what| self.broken(&what))),
+            Err(fault) => Ok(Err(fault)),
+        }
     }
 
     /// An answer that no TensorFlow Serving gives.
@@ -371,12 +409,13 @@ impl Backend for Serving {
 
     async fn predict(&self, predict: Predict, call: &Call) -> Result<Prediction, Fault> {
         let Predict { target, signature, input: (key, tensor), outputs } = predict;
-        let request = PredictRequest {
-            model_spec: Some(spec(&target.model, &target.version, &signature)),
-            inputs: HashMap::from([(key, wire::encode(tensor))]),
-            output_filter: outputs,
+        let tensor = wire::encode(tensor);
+        let message = |version: &_| {
+            let model_spec = Some(spec(&target.model, version, &signature));
+            let request = PredictRequest { model_spec, output_filter: outputs.clone(), ..Default::default() };
+            Framed::new(&request, &key, tensor.clone())
         };
-        let (found, limit) = (request.encoded_len(), self.settings.max_request_bytes);
+        let (found, limit) = (message(&target.version).message_len(), self.settings.max_request_bytes);
         if found > limit {
             let detail = format!(
                 "As model '{}' takes it, this photo is a request of {found} bytes, and this service sends up to {limit}. Send it at a smaller size; whoever runs the service can raise --serving-max-request-bytes, or lower --max-side.",
@@ -385,18 +424,15 @@ impl Backend for Serving {
             let fault = Fault::new(Code::ImageTooLarge, detail);
             return Err(fault.with("bytes", found).with("max_bytes", limit));
         }
-        let wanted = request.output_filter.clone();
+        let wanted: Arc<[String]> = outputs.clone().into();
         let send = |channel, request| {
-            let mut client = self.prediction(channel);
-            async move { client.predict(request).await }
+            let wanted = Arc::clone(&wanted);
+            async move {
+                let answer = predict::call(channel, request, self.settings.max_answer_bytes).await?.into_inner();
+                self.read(answer, wanted, call.deadline).await.map(Response::new)
+            }
         };
-        let message = |version: &_| {
-            let mut request = request.clone();
-            request.model_spec = Some(spec(&target.model, version, &signature));
-            request
-        };
-        let answer = self.ask(&target, self.naming(), Shows::Work, call, message, send).await?;
-        answer::prediction(answer, &wanted, self.settings.max_answer_bytes).map_err(|what| self.broken(&what))
+        self.ask(&target, self.naming(), Shows::Work, call, message, send).await?
     }
 
     fn replicas(&self) -> Vec<Arc<dyn Replica>> {

@@ -149,7 +149,7 @@ mod tests {
         let delimiter = delimiter("b");
         let error = |body: &str| {
             let body = Bytes::from(body.replace('\n', "\r\n"));
-            let found = Pieces::of(&body, &delimiter).and_then(|pieces| pieces.collect::<Result<Vec<_>, _>>());
+            let found = Pieces::of(&body, &delimiter).and_then(Iterator::collect::<Result<Vec<_>, _>>);
             found.expect_err("no form")
         };
         assert_eq!(error("nonsense"), Malformed::NoBoundary);

@@ -1,0 +1,191 @@
+//! A call's answers on their way out. tonic would write each message where it is sent, on an async thread, with a copy of every
+//! byte: milliseconds for one with crops, during which nobody else of that thread is served. So long ones are written on a core, and
+//! all of them are framed here, as the messages of a call are read here ([`super::upload`]).
+//!
+//! tonic's services are made for messages, so a method answers an empty one, and its bytes go along until [`send`] puts them in its
+//! place.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures::stream;
+use http::HeaderMap;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use prost::Message;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use crate::answering::Held;
+use crate::deadline::Deadline;
+use crate::fault::Fault;
+use crate::grpc_frame;
+use crate::workers::Workers;
+
+/// A message up to this long is written where it is made: some tens of microseconds, as long as the way to a core and back.
+const SHORT: usize = 64 << 10;
+
+/// A message in its frame.
+///
+/// # Errors
+/// `DEADLINE_EXCEEDED` where no core was free in time.
+pub(super) async fn framed<M: Message + 'static>(
+    message: M,
+    workers: &Workers,
+    deadline: Deadline,
+) -> Result<Bytes, Fault> {
+    if message.encoded_len() <= SHORT {
+        return Ok(grpc_frame::whole(&message));
+    }
+    workers.run_ahead(deadline, move || Ok(grpc_frame::whole(&message))).await
+}
+
+/// The body of an answer, in place of that which tonic makes.
+#[derive(Clone)]
+struct Written(Arc<Mutex<Option<Body>>>);
+
+/// What a method answers: nothing of its kind, and the body that is to be sent.
+pub(super) fn written<M>(
+    nothing: M,
+    body: impl http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+) -> tonic::Response<M> {
+    let mut response = tonic::Response::new(nothing);
+    response.extensions_mut().insert(Written(Arc::new(Mutex::new(Some(Body::new(body))))));
+    response
+}
+
+/// One message, with the room that it takes until it is read.
+pub(super) fn one<M: Default>(frame: Bytes, held: Option<Held>) -> tonic::Response<M> {
+    // Of a length that nobody outside knows, or it would be counted once more.
+    let frames = [Frame::data(frame), Frame::trailers(trailers(&Status::ok("")))];
+    let mut response = written(M::default(), StreamBody::new(stream::iter(frames.map(Ok))));
+    if let Some(held) = held {
+        response.extensions_mut().insert(held);
+    }
+    response
+}
+
+/// Around every service: sends what was written.
+pub(super) fn send(mut response: Response) -> Response {
+    if let Some(Written(body)) = response.extensions_mut().remove()
+        && let Some(body) = body.lock().unwrap_or_else(PoisonError::into_inner).take()
+    {
+        *response.body_mut() = body;
+    }
+    response
+}
+
+/// What a call ends with.
+fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers).expect("a status that was made here can be sent");
+    trailers
+}
+
+/// A message of a stream in its frame, with the room that it takes where it is large; or how the stream ends.
+pub(super) struct Told {
+    pub(super) answer: Result<Bytes, Status>,
+    pub(super) held: Option<Held>,
+}
+
+impl From<Status> for Told {
+    fn from(status: Status) -> Self {
+        Self { answer: Err(status), held: None }
+    }
+}
+
+/// The messages of a stream. The room of each is kept until the next is asked for: only then the caller has taken it.
+pub(super) struct Many {
+    answers: mpsc::Receiver<Told>,
+    kept: Option<Held>,
+    has_ended: bool,
+}
+
+impl Many {
+    pub(super) fn new(answers: mpsc::Receiver<Told>) -> Self {
+        Self { answers, kept: None, has_ended: false }
+    }
+}
+
+impl http_body::Body for Many {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.kept = None;
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        let told = ready!(self.answers.poll_recv(cx)).unwrap_or_else(|| Status::ok("").into());
+        let Told { answer, held } = told;
+        self.kept = held;
+        Poll::Ready(Some(Ok(match answer {
+            Ok(message) => Frame::data(message),
+            Err(status) => {
+                self.has_ended = true;
+                Frame::trailers(trailers(&status))
+            }
+        })))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.has_ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use http_body::Body as _;
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::answering::Answering;
+
+    #[tokio::test]
+    async fn an_answer_gives_its_room_back_when_the_next_is_asked_for() {
+        let answering = Answering::new(100_000);
+        let (sender, receiver) = mpsc::channel(1);
+        let mut many = Many::new(receiver);
+        let held = answering.take(80_000).expect("room");
+        let told = Told { answer: Ok(Bytes::from_static(b"a message")), held };
+        assert!(sender.send(told).await.is_ok());
+        let frame = many.frame().await.expect("there is one").expect("an answer");
+        assert_eq!(frame.into_data().expect("a message"), "a message");
+        answering.take(80_000).expect_err("it is on its way");
+        assert!(many.frame().now_or_never().is_none(), "there is no other yet");
+        answering.take(80_000).expect("the caller has taken it");
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_its_status() {
+        for (said, code) in [(None, "0"), (Some(Status::unavailable("no more").into()), "14")] {
+            let (sender, receiver) = mpsc::channel(1);
+            if let Some(told) = said {
+                assert!(sender.send(told).await.is_ok());
+            }
+            drop(sender);
+            let mut many = Many::new(receiver);
+            let frame = many.frame().await.expect("the end").expect("never fails");
+            assert_eq!(frame.into_trailers().expect("trailers")["grpc-status"], code);
+            assert!(many.is_end_stream() && many.frame().await.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn short_messages_and_long_ones_are_written_alike() {
+        let (workers, deadline) = (Workers::new(1), Deadline::after(std::time::Duration::from_secs(60)));
+        for length in [0, 10, SHORT, 10 * SHORT] {
+            let message = "x".repeat(length);
+            let frame = framed(message.clone(), &workers, deadline).await.expect("in time");
+            let (prefix, body) = frame.split_at(grpc_frame::PREFIX_BYTES);
+            assert_eq!(prefix, grpc_frame::prefix(body.len()));
+            assert_eq!(String::decode(body).expect("a message"), message);
+        }
+    }
+}
