@@ -30,19 +30,43 @@ use crate::workers::Workers;
 /// A message up to this long is written where it is made: some tens of microseconds, as long as the way to a core and back.
 const SHORT: usize = 64 << 10;
 
-/// A message in its frame.
-///
-/// # Errors
-/// `DEADLINE_EXCEEDED` where no core was free in time.
-pub(super) async fn framed<M: Message + 'static>(
-    message: M,
-    workers: &Workers,
-    deadline: Deadline,
-) -> Result<Bytes, Fault> {
-    if message.encoded_len() <= SHORT {
-        return Ok(grpc_frame::whole(&message));
+/// What another message around one takes beside it: keys, lengths, a number or two.
+const AROUND: usize = 64;
+
+/// A message, and how long it is: with masks, whose numbers are of many lengths, to find that out takes milliseconds.
+#[derive(Debug)]
+pub(super) struct Weighed<M> {
+    pub(super) message: M,
+    /// Bytes that it has at most.
+    pub(super) at_most: usize,
+}
+
+impl<M: Message + 'static> Weighed<M> {
+    pub(super) fn new(message: M) -> Self {
+        Self { at_most: message.encoded_len(), message }
     }
-    workers.run_ahead(deadline, move || Ok(grpc_frame::whole(&message))).await
+
+    /// A message that holds others of these lengths, and nothing else.
+    pub(super) fn of_parts(message: M, lengths: impl IntoIterator<Item = usize>) -> Self {
+        Self { message, at_most: lengths.into_iter().map(|length| length + AROUND).sum() }
+    }
+
+    /// The same within another message.
+    pub(super) fn within<N>(self, around: impl FnOnce(M) -> N) -> Weighed<N> {
+        Weighed { message: around(self.message), at_most: self.at_most + AROUND }
+    }
+
+    /// The message in its frame.
+    ///
+    /// # Errors
+    /// `DEADLINE_EXCEEDED` where no core was free in time.
+    pub(super) async fn framed(self, workers: &Workers, deadline: Deadline) -> Result<Bytes, Fault> {
+        let Self { message, at_most } = self;
+        if at_most <= SHORT {
+            return Ok(grpc_frame::whole(&message));
+        }
+        workers.run_ahead(deadline, move || Ok(grpc_frame::whole(&message))).await
+    }
 }
 
 /// The body of an answer, in place of that which tonic makes.
@@ -144,6 +168,7 @@ mod tests {
     use http_body::Body as _;
     use http_body_util::BodyExt;
 
+    use super::super::proto::v1;
     use super::*;
     use crate::answering::Answering;
 
@@ -177,12 +202,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn no_message_around_another_takes_more_than_is_thought() {
+        let response = v1::DetectResponse { request_id: "x".repeat(1 << 20), ..Default::default() };
+        let result = |response| v1::Result { outcome: Some(v1::result::Outcome::Response(response)) };
+        let answer =
+            |result| v1::StreamDetectResponse { frame_id: u64::MAX, passed_over: u64::MAX, result: Some(result) };
+        let weighed = Weighed::new(response).within(result).within(answer);
+        assert!(weighed.message.encoded_len() <= weighed.at_most);
+        let one = Weighed::new(v1::DetectResponse::default()).within(result);
+        let batch = v1::DetectBatchResponse { results: vec![one.message; 3] };
+        let batch = Weighed::of_parts(batch, [one.at_most; 3]);
+        assert!(batch.message.encoded_len() <= batch.at_most);
+    }
+
     #[tokio::test]
     async fn short_messages_and_long_ones_are_written_alike() {
         let (workers, deadline) = (Workers::new(1), Deadline::after(std::time::Duration::from_secs(60)));
         for length in [0, 10, SHORT, 10 * SHORT] {
             let message = "x".repeat(length);
-            let frame = framed(message.clone(), &workers, deadline).await.expect("in time");
+            let weighed = Weighed::new(message.clone());
+            assert!(weighed.at_most >= length);
+            let frame = weighed.framed(&workers, deadline).await.expect("in time");
             let (prefix, body) = frame.split_at(grpc_frame::PREFIX_BYTES);
             assert_eq!(prefix, grpc_frame::prefix(body.len()));
             assert_eq!(String::decode(body).expect("a message"), message);

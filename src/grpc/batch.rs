@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use prost::Message;
 
+use super::answers::Weighed;
 use super::detection::Detector;
 use super::message;
 use super::proto::v1;
@@ -20,7 +20,7 @@ pub(super) async fn detect(
     request: v1::DetectBatchRequest,
     room: Arc<Room>,
     call: &Call,
-) -> Result<(v1::DetectBatchResponse, Vec<Held>), Fault> {
+) -> Result<(Weighed<v1::DetectBatchResponse>, Vec<Held>), Fault> {
     let v1::DetectBatchRequest { images, image_urls, model, options } = request;
     let bounds = detector.service().batch;
     bounds.check(images.len() + image_urls.len())?;
@@ -39,17 +39,19 @@ pub(super) async fn detect(
         async move {
             let counted = async {
                 let response = looking.await?;
-                let held = detector.service().answering.take(response.encoded_len())?;
+                let held = detector.service().answering.take(response.at_most)?;
                 Ok((response, held))
             };
-            let (outcome, held) = match unless_panicked(counted).await {
-                Ok((response, held)) => (Ok(response), held),
-                Err(fault) => (Err(fault), None),
-            };
-            (message::result(index, outcome), held)
+            match unless_panicked(counted).await {
+                Ok((response, held)) => (response.within(|response| message::result(index, Ok(response))), held),
+                Err(fault) => (Weighed::new(message::result(index, Err(fault))), None),
+            }
         }
     });
     let results: Vec<_> = futures::stream::iter(results).buffered(bounds.at_once).collect().await;
-    let (results, rooms): (_, Vec<_>) = results.into_iter().unzip();
-    Ok((v1::DetectBatchResponse { results }, rooms.into_iter().flatten().collect()))
+    let (results, rooms): (Vec<_>, Vec<_>) = results.into_iter().unzip();
+    let lengths: Vec<_> = results.iter().map(|result| result.at_most).collect();
+    let results = results.into_iter().map(|result| result.message).collect();
+    let answer = Weighed::of_parts(v1::DetectBatchResponse { results }, lengths);
+    Ok((answer, rooms.into_iter().flatten().collect()))
 }

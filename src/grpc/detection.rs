@@ -6,10 +6,11 @@ use bytes::Bytes;
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::answers::{self, Weighed};
 use super::proto::v1;
 use super::status::Failed;
 use super::upload::Rooms;
-use super::{answers, batch, message, status, stream};
+use super::{batch, message, status, stream};
 use crate::access::Caller;
 use crate::answering::Held;
 use crate::backend::Call;
@@ -51,7 +52,7 @@ impl Detector {
         choice: Option<&v1::ModelChoice>,
         params: Vec<Param>,
         call: &Call,
-    ) -> Result<v1::DetectResponse, Fault> {
+    ) -> Result<Weighed<v1::DetectResponse>, Fault> {
         let Service { pipeline, .. } = self.service();
         let model = self.model(choice)?;
         let wanted = pipeline.wanted(model, params, call).await?;
@@ -61,7 +62,7 @@ impl Detector {
         // Run lengths and corners are made of masks only now, which takes milliseconds. The files of crops are there.
         let has_masks = answer.detections.iter().any(|found| found.segmentation.is_some());
         let (name, request_id) = (model.name().to_owned(), call.request_id.clone());
-        let write = move || Ok(message::response(&name, &answer, normalized, &request_id));
+        let write = move || Ok(Weighed::new(message::response(&name, &answer, normalized, &request_id)));
         if has_masks { pipeline.workers.run(call.deadline, write).await } else { write() }
     }
 
@@ -71,11 +72,11 @@ impl Detector {
     /// `OVERLOADED` where there is none, `DEADLINE_EXCEEDED` where there was no time left.
     pub(super) async fn framed<M: Message + 'static>(
         &self,
-        message: M,
+        message: Weighed<M>,
         deadline: Deadline,
     ) -> Result<(Bytes, Option<Held>), Fault> {
-        let held = self.service.answering.take(message.encoded_len())?;
-        Ok((answers::framed(message, &self.service.pipeline.workers, deadline).await?, held))
+        let held = self.service.answering.take(message.at_most)?;
+        Ok((message.framed(&self.service.pipeline.workers, deadline).await?, held))
     }
 }
 
@@ -117,8 +118,8 @@ impl v1::detection_service_server::DetectionService for Detector {
         let (call, failed, room) = (call(&request), failed(&request), rooms(&request).take());
         let framed = async {
             let (answer, rooms) = batch::detect(self, request.into_inner(), room, &call).await?;
-            let held = self.service.answering.whole(answer.encoded_len(), rooms);
-            Ok((answers::framed(answer, &self.service.pipeline.workers, call.deadline).await?, held))
+            let held = self.service.answering.whole(answer.at_most, rooms);
+            Ok((answer.framed(&self.service.pipeline.workers, call.deadline).await?, held))
         };
         let answer = framed.await.map(|(frame, held)| answers::one(frame, held));
         answer.map_err(|fault| status::refuse(fault, &call.request_id, &failed))

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 use tracing::Instrument;
 
-use super::answers::{Many, Told};
+use super::answers::{Many, Told, Weighed};
 use super::detection::Detector;
 use super::proto::v1;
 use super::status::Failed;
@@ -170,12 +170,15 @@ async fn look(
         let request_time = detector.service().request_timeout;
         let answer = answer(&detector, admitted, frame, settings, &opened.call);
         let told = async {
-            let (frame_id, result) = answer.await;
-            let answer = |result| v1::StreamDetectResponse { frame_id, passed_over, result: Some(result) };
-            let (message, held) = match detector.framed(answer(result), Deadline::after(request_time)).await {
-                Ok(framed) => framed,
-                Err(fault) => (grpc_frame::whole(&answer(message::result(frame_id, Err(fault)))), None),
+            let (frame_id, outcome) = answer.await;
+            let whole = |result| v1::StreamDetectResponse { frame_id, passed_over, result: Some(result) };
+            let counted = async {
+                let answer = outcome?.within(|response| whole(message::result(frame_id, Ok(response))));
+                detector.framed(answer, Deadline::after(request_time)).await
             };
+            let (message, held) = counted
+                .await
+                .unwrap_or_else(|fault| (grpc_frame::whole(&whole(message::result(frame_id, Err(fault)))), None));
             answers.send(Told { answer: Ok(message), held }).await
         };
         tokio::pin!(told);
@@ -204,7 +207,7 @@ async fn answer(
     frame: v1::Frame,
     Settings { model, params }: Settings,
     stream: &Call,
-) -> (u64, v1::Result) {
+) -> (u64, Result<Weighed<v1::DetectResponse>, Fault>) {
     let v1::Frame { id, image } = frame;
     // Each frame has a request's time of its own; the stream may go on for as long as the caller likes.
     let call = Call { deadline: Deadline::after(detector.service().request_timeout), ..stream.clone() };
@@ -213,7 +216,7 @@ async fn answer(
         Ok(()) => unless_panicked(detector.detect(image, model.as_ref(), params, &call)).await,
         Err(fault) => Err(fault),
     };
-    (id, message::result(id, outcome))
+    (id, outcome)
 }
 
 #[cfg(test)]
