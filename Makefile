@@ -35,8 +35,9 @@ setup-e2e:
 
 # What takes minutes, measured and held to its bounds (docs/RELIABILITY.md): overload, and ten minutes (SOAK_SECONDS) of good and
 # bad clients with a model server that is hardly ever well.
+# SOAK_FEATURES=turbojpeg is the build that the image has.
 soak: setup-e2e
-	$(CARGO) build --locked --release
+	$(CARGO) build --locked --release --features "$(SOAK_FEATURES)"
 	cd tests/e2e && $(abspath $(VENV))/bin/python -m soak.overload $(abspath target/release/spotter)
 	cd tests/e2e && $(abspath $(VENV))/bin/python -m soak.mixed $(abspath target/release/spotter)
 

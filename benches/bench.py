@@ -102,8 +102,12 @@ class Process:
         fields = Path(f"/proc/{self.child.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICK
 
+    def forget_peak(self) -> None:
+        """VmHWM is what is resident from now on."""
+        Path(f"/proc/{self.child.pid}/clear_refs").write_text("5")
+
     def memory(self, key: str) -> float:
-        """MiB resident: VmRSS now, VmHWM at most so far."""
+        """MiB resident: VmRSS now, VmHWM at most so far, or since the peak was forgotten."""
         for line in Path(f"/proc/{self.child.pid}/status").read_text().splitlines():
             if line.startswith(key + ":"):
                 return int(line.split()[1]) / 1024
@@ -202,6 +206,7 @@ class Bench:
         """Each service loaded in turn, and for this side of the picture the limit measured beside them, several rounds of it."""
         turns = Turns({name: [] for name in services}, [])
         for service in services.values():
+            service.forget_peak()
             self.load(service, photo, 1, 0.1, least=2)
         for _ in range(self.rounds):
             if limit_at is not None:

@@ -58,7 +58,8 @@ mod polls {
     }
 
     fn count(histogram: &Histogram, took: Duration) {
-        let bucket = took.as_micros().max(1).ilog2() as usize + usize::from(!took.as_micros().max(1).is_power_of_two());
+        let micros = took.as_nanos().div_ceil(1000).max(1);
+        let bucket = micros.next_power_of_two().ilog2() as usize;
         histogram[bucket.min(histogram.len() - 1)].fetch_add(1, Ordering::Relaxed);
     }
 

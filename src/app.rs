@@ -18,6 +18,7 @@ use crate::access::keys::Keys;
 use crate::access::rate::{Limiter, Rate};
 use crate::admission::Admission;
 use crate::answering::Answering;
+use crate::arriving::Arriving;
 use crate::backend::Call;
 use crate::backend::embedded::{Engine, LibraryError, LoadError, OnnxRuntime};
 use crate::backend::serving;
@@ -133,6 +134,8 @@ const OPEN_ANSWERS: u64 = 64 << 20;
 /// another is made of the same.
 pub struct Assembly {
     workers: Workers,
+    /// Room for what model servers answer.
+    answers: Arriving,
     background: Background,
     engine: Engine,
     metrics: Arc<Metrics>,
@@ -147,6 +150,7 @@ impl Assembly {
     pub fn new(settings: &Settings) -> Result<Self, StartError> {
         Ok(Self {
             workers: Workers::new(settings.worker_count()),
+            answers: settings.model_answers(),
             background: Background::default(),
             engine: engine(settings)?,
             metrics: Arc::new(Metrics::new()),
@@ -179,7 +183,7 @@ impl Assembly {
             catalog,
             pipeline,
             batch: settings.batch(),
-            max_headers: settings.bounds().headers,
+            head: settings.head(),
             shape: settings.shape(),
             request_timeout: settings.request_timeout(),
             arriving: settings.arriving(old.map(|old| &old.arriving)),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use crate::arriving::Room;
 use crate::deadline::Deadline;
 use crate::fault::Fault;
 use crate::model::adapter::Outputs;
@@ -70,6 +71,8 @@ pub struct Prediction {
     pub version: i64,
     /// The outputs that were asked for.
     pub outputs: Outputs,
+    /// What they take among the answers of model servers; nothing where the model ran here.
+    pub room: Option<Room>,
 }
 
 /// A place where models run.

@@ -132,9 +132,13 @@ impl From<StartError> for Failure {
 }
 
 /// Runs the command of these arguments, of which the first is the program's name, and says what the process is to end with.
-///
-/// A service that is served has tasks of its own in the background; `beside` is called once it listens, and may add some.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, beside: impl FnOnce(&Background)) -> u8 {
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    run_with(arguments, |_| {})
+}
+
+/// The same, with tasks beside those of the service, once it listens: for the test in which one breaks.
+#[doc(hidden)]
+pub fn run_with(arguments: impl IntoIterator<Item = OsString>, beside: impl FnOnce(&Background)) -> u8 {
     let arguments = with_default_command(arguments.into_iter().collect());
     let command_line = CommandLine::new(Cli::command(), arguments.clone());
     // What variables hold is what `spotter config` says; in the help, an empty `=` behind each name would only be in the way.

@@ -335,7 +335,7 @@ pub struct Settings {
     )]
     pub max_form_parts: u16,
 
-    /// Most objects and lists within one another in a JSON body; a batch with options of its photos has four
+    /// Most objects and lists around and in an option of a JSON body; a batch with options of its photos has four
     #[arg(
         long,
         env = "SPOTTER_MAX_JSON_DEPTH",
@@ -529,6 +529,17 @@ pub struct Settings {
         help_heading = "TensorFlow Serving"
     )]
     pub serving_max_answer_bytes: u64,
+
+    /// Most bytes of what all TensorFlow Serving hosts answer that are being read; further answers are refused
+    #[arg(
+        long,
+        env = "SPOTTER_SERVING_MAX_ANSWER_BYTES_IN_FLIGHT",
+        default_value_t = 256 << 20,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u64).range(1 << 10..=1 << 40),
+        help_heading = "TensorFlow Serving"
+    )]
+    pub serving_max_answer_bytes_in_flight: u64,
 
     /// Where the metrics are scraped, without a key and by nothing else; unset, they are at /metrics of the service itself,
     /// with a key where keys are set

@@ -10,9 +10,15 @@ use prost::Message;
 /// A flag and the length of the message that follows, in network order.
 pub(crate) const PREFIX_BYTES: usize = 5;
 
+/// The longest message that has a prefix.
+pub(crate) const MAX_MESSAGE: usize = u32::MAX as usize;
+
 /// What stands before a message of so many bytes that is not compressed.
+///
+/// # Panics
+/// Where it is longer than [`MAX_MESSAGE`].
 pub(crate) fn prefix(length: usize) -> [u8; PREFIX_BYTES] {
-    let length = u32::try_from(length).expect("every bound on a message is below 4 GiB");
+    let length = u32::try_from(length).expect("no message that is longer comes this far");
     let [a, b, c, d] = length.to_be_bytes();
     [0, a, b, c, d]
 }

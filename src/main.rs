@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(spotter::cli::run(std::env::args_os(), |_| {}))
+    ExitCode::from(spotter::cli::run(std::env::args_os()))
 }

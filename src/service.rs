@@ -28,8 +28,8 @@ pub struct Service {
     pub pipeline: Pipeline,
     /// How large a batch may be, and how much of the service it may take.
     pub batch: BatchBounds,
-    /// How many headers a request may have.
-    pub max_headers: usize,
+    /// How large the head of a request may be.
+    pub head: HeadBounds,
     /// What the bodies of forms and JSON may be made of.
     pub shape: BodyShape,
     /// How long a request may take.
@@ -145,6 +145,15 @@ pub struct BatchBounds {
     /// Photos of one batch that are worked on, or wait for it, at once; fewer than the service takes on, so that there is
     /// always room for others.
     pub at_once: usize,
+}
+
+/// How large the head of a request may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadBounds {
+    /// Bytes: request line and headers.
+    pub bytes: usize,
+    /// Headers.
+    pub headers: usize,
 }
 
 /// What a body may be made of, however long it may be.

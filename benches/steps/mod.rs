@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use spotter::backend::embedded::{Embedded, Engine};
-use spotter::backend::serving::proto::tensorflow::serving::PredictRequest;
+use spotter::backend::serving::answer;
+use spotter::backend::serving::predict::Framed;
+use spotter::backend::serving::proto::tensorflow::serving::{ModelSpec, PredictRequest, PredictResponse, model_spec};
 use spotter::backend::serving::proto::tensorflow::tensor_shape_proto::Dim;
 use spotter::backend::serving::proto::tensorflow::{DataType, TensorProto, TensorShapeProto};
 use spotter::backend::{Backend, Call, Predict, Target};
@@ -33,12 +35,13 @@ pub(crate) type Make = fn() -> Step;
 
 /// Every step under its name, in the order of a photo's way; each is made ready by itself, because under callgrind an
 /// inference takes a minute.
-pub(crate) const STEPS: [(&str, Make); 6] = [
+pub(crate) const STEPS: [(&str, Make); 7] = [
     ("inspect", inspect),
     ("decode/whole", decode_whole),
     ("decode/for_416", decode_for_416),
     ("prepare/416_nchw_f32", prepare),
     ("wire/1024_x_768_u8", wire),
+    ("read/8400_x_84_f32", read),
     ("interpret/nanodet", interpret),
 ];
 
@@ -123,8 +126,27 @@ fn wire() -> Step {
         tensor_content: vec![7; 768 * 1024 * 3].into(),
         ..TensorProto::default()
     };
-    let request = PredictRequest { inputs: [("input_tensor".to_owned(), tensor)].into(), ..PredictRequest::default() };
-    Box::new(move || drop(black_box(request.encode_to_vec())))
+    let request = PredictRequest::default();
+    Box::new(move || drop(black_box(Framed::new(&request, "input_tensor", tensor.clone()))))
+}
+
+/// The answer of a YOLO, from its message to numbers; as `float_val`, in which TensorFlow Serving answers.
+fn read() -> Step {
+    let dim = [1, 84, 8400].map(|size| Dim { size, name: String::new() }).to_vec();
+    let tensor = TensorProto {
+        dtype: DataType::DtFloat.into(),
+        tensor_shape: Some(TensorShapeProto { dim, unknown_rank: false }),
+        float_val: vec![0.5; 84 * 8400],
+        ..TensorProto::default()
+    };
+    let model_spec = ModelSpec { version_choice: Some(model_spec::VersionChoice::Version(1)), ..ModelSpec::default() };
+    let outputs = [("output0".to_owned(), tensor)].into();
+    let message = Bytes::from(PredictResponse { model_spec: Some(model_spec), outputs }.encode_to_vec());
+    let wanted = ["output0".to_owned()];
+    Box::new(move || {
+        let answer = PredictResponse::decode(message.clone()).expect("a message");
+        drop(black_box(answer::prediction(answer, &wanted, 64 << 20)));
+    })
 }
 
 fn interpret() -> Step {

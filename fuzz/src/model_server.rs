@@ -140,7 +140,7 @@ impl Backend for AtOnce {
             floats("detection_keypoints", &[1, 2, 2, 2], &[0.2, 0.3, 0.5, 0.6, f32::NAN, 0.0, 0.9, 1.1]),
             floats("detection_keypoint_scores", &[1, 2, 2], &[0.9, 0.5, 0.0, 0.3]),
         ];
-        Ok(Prediction { version: version(&predict.target), outputs: outputs.into_iter().collect() })
+        Ok(Prediction { version: version(&predict.target), outputs: outputs.into_iter().collect(), room: None })
     }
 }
 

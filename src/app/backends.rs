@@ -45,7 +45,7 @@ impl Replacement<'_> {
         &mut self,
         runs: &Runs,
         settings: &Settings,
-        Assembly { workers, background, engine, metrics, .. }: &Assembly,
+        Assembly { workers, answers, background, engine, metrics, .. }: &Assembly,
     ) -> Result<Arc<dyn Backend>, StartError> {
         let key = match runs {
             Runs::Embedded(file) => Key::Embedded(runs.clone(), stamps(file.as_slice())),
@@ -62,7 +62,8 @@ impl Replacement<'_> {
         let backend: Arc<dyn Backend> = match (known, &key, runs) {
             (Some(known), ..) => known,
             (None, Key::Serving(serving, _), _) => {
-                let serving = Serving::new((**serving).clone(), workers.clone(), &metrics.hosts, background);
+                let serving =
+                    Serving::new((**serving).clone(), workers.clone(), answers.clone(), &metrics.hosts, background);
                 Arc::new(serving.map_err(StartError::ServingTls)?)
             }
             (None, Key::Embedded(..), Runs::Embedded(Some(path))) => {

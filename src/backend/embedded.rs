@@ -189,6 +189,6 @@ impl Backend for Embedded {
         self.check(&predict.target)?;
         let graph = Arc::clone(&self.graph);
         let job = move || graph.run(vec![predict.input], &predict.outputs);
-        Ok(Prediction { version: VERSION, outputs: self.workers.run(call.deadline, job).await? })
+        Ok(Prediction { version: VERSION, outputs: self.workers.run(call.deadline, job).await?, room: None })
     }
 }

@@ -5,7 +5,6 @@ mod client;
 mod connector;
 mod host;
 mod pool;
-mod predict;
 mod replica;
 mod resolve;
 mod standings;
@@ -15,6 +14,8 @@ mod wire;
 
 #[doc(hidden)]
 pub mod answer;
+#[doc(hidden)]
+pub mod predict;
 #[doc(hidden)]
 pub mod proto;
 

@@ -29,7 +29,8 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Failure> {
                 for address in &serving.addresses {
                     let one = serving::Settings { addresses: vec![address.clone()], ..serving.clone() };
                     let workers = &service.pipeline.workers;
-                    let backend = Serving::new(one, workers.clone(), &service.metrics.hosts, &service.background)
+                    let (answers, series) = (settings.model_answers(), &service.metrics.hosts);
+                    let backend = Serving::new(one, workers.clone(), answers, series, &service.background)
                         .map_err(StartError::ServingTls)?;
                     let backend: Arc<dyn Backend> = Arc::new(backend);
                     let model = Arc::new(Model::new(model.profile().clone(), backend, workers.clone()));

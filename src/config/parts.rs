@@ -17,7 +17,7 @@ use crate::image::Limits;
 use crate::lifecycle::Shutdown;
 use crate::model::mapping::Mapping;
 use crate::model::version::VersionChoice;
-use crate::service::{BatchBounds, BodyShape};
+use crate::service::{BatchBounds, BodyShape, HeadBounds};
 
 /// Photos that may be fetched at once, however few are worked on: they mostly wait.
 const MIN_FETCHES: usize = 32;
@@ -53,12 +53,17 @@ impl Settings {
         Duration::from_millis(self.request_timeout_ms)
     }
 
+    /// How large the head of a request may be.
+    pub fn head(&self) -> HeadBounds {
+        HeadBounds { bytes: self.max_head_bytes as usize, headers: usize::from(self.max_headers) }
+    }
+
     /// What bounds a connection.
     pub fn bounds(&self) -> Bounds {
         Bounds {
             connections: self.max_connections as usize,
-            head_bytes: self.max_head_bytes as usize,
-            headers: usize::from(self.max_headers),
+            head_bytes: self.head().bytes,
+            headers: self.head().headers,
             head_time: Duration::from_millis(self.head_timeout_ms),
             keep_alive: Duration::from_millis(self.keep_alive_ms),
             request_time: self.request_timeout(),
@@ -74,6 +79,11 @@ impl Settings {
     pub fn arriving(&self, old: Option<&Arriving>) -> Arriving {
         let (bytes, pause) = (self.max_upload_bytes_in_flight, Duration::from_millis(self.upload_pause_ms));
         old.map_or_else(|| Arriving::new(bytes, pause), |old| old.renewed(bytes, pause))
+    }
+
+    /// What bounds the answers of all model servers.
+    pub fn model_answers(&self) -> Arriving {
+        Arriving::of_model_servers(self.serving_max_answer_bytes_in_flight)
     }
 
     /// What bounds large answers that are not read yet: as many bytes again as uploads may have. Shared with what was in force

@@ -12,7 +12,7 @@ use crate::reload::{Stamp, stamps};
 
 /// Settings that are used once, when the service starts: the address, what bounds its connections, threads, the log, and how
 /// it ends. A file that changes one of them has to wait for the next start.
-const AT_START: [&str; 23] = [
+const AT_START: [&str; 24] = [
     "--config",
     "--listen",
     "--metrics-listen",
@@ -36,6 +36,7 @@ const AT_START: [&str; 23] = [
     "--shutdown-grace-ms",
     "--watch-files-ms",
     "--serving-versions-ms",
+    "--serving-max-answer-bytes-in-flight",
 ];
 
 /// What the process was started with. Its file may say something else each time it is read.
@@ -142,6 +143,7 @@ impl Reading {
             shutdown_grace_ms: old.shutdown_grace_ms,
             watch_files_ms: old.watch_files_ms,
             serving_versions_ms: old.serving_versions_ms,
+            serving_max_answer_bytes_in_flight: old.serving_max_answer_bytes_in_flight,
             ..self.settings
         };
         Self { settings, rows, file: self.file }

@@ -131,7 +131,7 @@ mod tests {
         let tensor = Tensor::new(vec![1, rows.len(), 2, 2], Values::F32(values)).expect("fits");
         let outputs = [("detection_masks".to_owned(), tensor)].into_iter().collect();
         let view = View::part(PHOTO, window).expect("inside");
-        (Letterbox::inside(view, Size::new(20, 20)), Prediction { version: 1, outputs })
+        (Letterbox::inside(view, Size::new(20, 20)), Prediction { version: 1, outputs, room: None })
     }
 
     fn areas(selected: &[Selected]) -> Vec<Option<u64>> {

@@ -235,6 +235,7 @@ impl Pipeline {
             Encoded::inspect(image, &self.limits)?
         } else {
             let limits = self.limits;
+            Encoded::check(&image, &limits)?;
             self.workers.run_ahead(call.deadline, move || Encoded::inspect(image, &limits)).await?
         };
         let photo = Arc::new(match options.orientation {

@@ -23,8 +23,8 @@ use tonic::Status;
 
 use crate::answering::Held;
 use crate::deadline::Deadline;
-use crate::fault::Fault;
-use crate::grpc_frame;
+use crate::fault::{Code, Fault};
+use crate::grpc_frame::{self, MAX_MESSAGE};
 use crate::workers::Workers;
 
 /// A message up to this long is written where it is made: some tens of microseconds, as long as the way to a core and back.
@@ -59,9 +59,15 @@ impl<M: Message + 'static> Weighed<M> {
     /// The message in its frame.
     ///
     /// # Errors
-    /// `DEADLINE_EXCEEDED` where no core was free in time.
+    /// `DEADLINE_EXCEEDED` where no core was free in time, `BATCH_TOO_LARGE` where it is longer than gRPC can say.
     pub(super) async fn framed(self, workers: &Workers, deadline: Deadline) -> Result<Bytes, Fault> {
         let Self { message, at_most } = self;
+        if at_most > MAX_MESSAGE {
+            let detail = format!(
+                "The answer has {at_most} bytes, and a message of gRPC up to {MAX_MESSAGE}. Ask for fewer photos, crops or masks at once."
+            );
+            return Err(Fault::new(Code::BatchTooLarge, detail).with("max_bytes", MAX_MESSAGE));
+        }
         if at_most <= SHORT {
             return Ok(grpc_frame::whole(&message));
         }
@@ -214,6 +220,37 @@ mod tests {
         let batch = v1::DetectBatchResponse { results: vec![one.message; 3] };
         let batch = Weighed::of_parts(batch, [one.at_most; 3]);
         assert!(batch.message.encoded_len() <= batch.at_most);
+    }
+
+    #[tokio::test]
+    async fn a_long_message_is_written_on_a_core_and_a_short_one_waits_for_none() {
+        let workers = Workers::new(1);
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (started, starts) = tokio::sync::oneshot::channel();
+        let busy = tokio::spawn({
+            let workers = workers.clone();
+            let hold = move || {
+                started.send(()).expect("the test waits");
+                Ok(released.recv().is_ok())
+            };
+            async move { workers.run_ahead(Deadline::after(std::time::Duration::from_secs(60)), hold).await }
+        });
+        starts.await.expect("the job starts");
+        let framed = async |length| {
+            let deadline = Deadline::after(std::time::Duration::from_millis(5));
+            Weighed::new("x".repeat(length)).framed(&workers, deadline).await
+        };
+        framed(1000).await.expect("where it is");
+        assert_eq!(framed(2 * SHORT).await.expect_err("there is no core").code(), Code::DeadlineExceeded);
+        release.send(()).expect("the job listens");
+        busy.await.expect("no panic").expect("runs to its end");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_longer_than_grpc_can_say_is_refused() {
+        let message = Weighed { message: String::new(), at_most: MAX_MESSAGE + 1 };
+        let fault = message.framed(&Workers::new(1), Deadline::after(std::time::Duration::from_secs(60))).await;
+        assert_eq!(fault.expect_err("too long").code(), Code::BatchTooLarge);
     }
 
     #[tokio::test]

@@ -174,6 +174,7 @@ async fn look(
             let whole = |result| v1::StreamDetectResponse { frame_id, passed_over, result: Some(result) };
             let counted = async {
                 let answer = outcome?.within(|response| whole(message::result(frame_id, Ok(response))));
+                // A frame that was answered in time is not lost to the copying of its answer.
                 detector.framed(answer, Deadline::after(request_time)).await
             };
             let (message, held) = counted

@@ -39,7 +39,7 @@ pub(super) async fn context(State(service): State<Arc<Service>>, mut request: Re
     let dialect = Dialect::of(request.headers());
 
     let span = tracing::info_span!("request", %request_id);
-    let mut response = match asked.and_then(|_| head::room(&request, service.max_headers, &service.arriving)) {
+    let mut response = match asked.and_then(|_| head::room(&request, &service.head, &service.arriving)) {
         Ok(_room) => next.run(request).instrument(account.span()).instrument(span).await,
         // Nobody has asked yet who it is.
         Err(fault) => upload::refuse_unread(fault, request).await,

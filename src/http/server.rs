@@ -45,7 +45,8 @@ const MAX_REFUSED: usize = 64;
 pub struct Bounds {
     /// Connections at once.
     pub connections: usize,
-    /// Bytes of a request's head: request line and headers.
+    /// Bytes of a request's head: request line and headers. hyper counts them over HTTP/1; over HTTP/2 [`crate::http::head`] does,
+    /// and hyper ends heads that are more than twice as long.
     pub head_bytes: usize,
     /// Headers of a request. hyper counts them over HTTP/1, [`crate::http::head`] over HTTP/2.
     pub headers: usize,

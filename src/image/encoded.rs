@@ -44,15 +44,7 @@ impl Encoded {
     /// It takes microseconds, whatever the size of the photo. A file made to be slow takes one to two milliseconds a megabyte,
     /// so that only a short one may be looked at on the async thread.
     pub fn inspect(bytes: Bytes, limits: &Limits) -> Result<Self, Fault> {
-        if bytes.is_empty() {
-            return Err(Fault::new(Code::MissingImage, "The image is empty: it has no bytes."));
-        }
-        if bytes.len() > limits.max_bytes {
-            let detail =
-                format!("The image has {} bytes; this server accepts up to {}.", bytes.len(), limits.max_bytes);
-            return Err(Fault::new(Code::PayloadTooLarge, detail).with("max_bytes", limits.max_bytes));
-        }
-        let codec = Codec::recognise(&bytes).ok_or_else(|| foreign::refusal(&bytes))?;
+        let codec = Self::recognise(&bytes, limits)?;
         let header = (codec.header)(&bytes).map_err(|broken| refuse(codec, broken))?;
         let photo = upright::size(header.stored, header.orientation);
         if photo.pixels() == 0 {
@@ -64,6 +56,24 @@ impl Encoded {
         }
         let Header { stored, orientation, plain } = header;
         Ok(Self { bytes, codec, stored, orientation, applied: orientation, plain })
+    }
+
+    /// That a file is one that [`Self::inspect`] would look into: not too long, and of a format that is read. It takes
+    /// microseconds, whatever the file.
+    pub fn check(bytes: &Bytes, limits: &Limits) -> Result<(), Fault> {
+        Self::recognise(bytes, limits).map(|_| ())
+    }
+
+    fn recognise(bytes: &Bytes, limits: &Limits) -> Result<&'static Codec, Fault> {
+        if bytes.is_empty() {
+            return Err(Fault::new(Code::MissingImage, "The image is empty: it has no bytes."));
+        }
+        if bytes.len() > limits.max_bytes {
+            let detail =
+                format!("The image has {} bytes; this server accepts up to {}.", bytes.len(), limits.max_bytes);
+            return Err(Fault::new(Code::PayloadTooLarge, detail).with("max_bytes", limits.max_bytes));
+        }
+        Codec::recognise(bytes).ok_or_else(|| foreign::refusal(bytes))
     }
 
     /// The same photo, its pixels as they are stored.

@@ -204,7 +204,7 @@ def part(name: str) -> bytes:
 
 # Of each, the body, the answer, and what it must say to be about just that.
 ATTACKS = {
-    "a million parts": (part("tiles") * 1_000_000, 400, "INVALID_MULTIPART", "more than 65 parts"),
+    "a million parts": (part("tiles") * 1_000_000, 400, "INVALID_MULTIPART", "more than 64 parts beside its photos"),
     "a million brackets where a photo belongs": (b'{"image": ' + b"[" * 1_000_000, 400, "INVALID_JSON", "to be a base64 string"),
     "a million brackets in an option": (
         b'{"image": "", "min_scores": ' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}",

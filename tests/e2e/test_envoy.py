@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -67,6 +68,31 @@ def test_a_mesh_that_retries_and_ejects_hides_the_failing_host(
         before = handler.asked
         assert gateway.post(photos.read("chelsea")).status_code == 200
         assert handler.asked == before
+
+
+def test_with_all_model_servers_dead_behind_it_photos_and_probes_are_told_so_until_one_is_back(
+    saved_models: Path, spotter: StartGateway
+) -> None:
+    model = {"m": saved_models / "image_tensor"}
+    with ExitStack() as stack:
+        peers = [stack.enter_context(Peer(model, logs=LOGS)) for _ in range(2)]
+        envoy = stack.enter_context(Envoy([peer.address for peer in peers], cares=False, logs=LOGS))
+        gateway = spotter("--serving", envoy.url, "--model", "m", "--labels", "coco")
+        until(gateway.is_ready, "the gateway to be ready")
+        assert gateway.post(photos.read("chelsea")).status_code == 200
+
+        for peer in peers:
+            peer.stop()
+        answer = gateway.post(photos.read("chelsea"))
+        assert (answer.status_code, answer.json()["code"]) == (503, "MODEL_UNAVAILABLE")
+        assert int(answer.headers["retry-after"]) > 0
+        until(lambda: gateway.get("/readyz").status_code == 503, "the gateway to be no longer ready")
+        assert gateway.get("/livez").status_code == 200
+
+        stack.enter_context(Peer(model, logs=LOGS, listen=peers[0].address))
+        until(gateway.is_ready, "the gateway to be ready again")
+        statuses = [gateway.post(photos.read("chelsea")).status_code for _ in range(10)]
+        assert statuses == [200] * 10, "one of two is back, and the other is dead"
 
 
 def test_behind_a_proxy_that_only_balances_a_refused_call_is_asked_once_more(

@@ -318,9 +318,10 @@ def test_the_memory_limit_holds_what_may_be_in_flight(overlay: Manifests) -> Non
     pixels = int(settings["SPOTTER_MAX_PIXELS_IN_FLIGHT"])
     assert pixels >= int(settings["SPOTTER_MAX_IMAGE_PIXELS"])
     uploads_and_answers = 2 * int(settings["SPOTTER_MAX_UPLOAD_BYTES_IN_FLIGHT"])
+    model_servers = int(settings["SPOTTER_SERVING_MAX_ANSWER_BYTES_IN_FLIGHT"])
     documents = 64
     (program,) = re.findall(r"at rest became (\d+) at", (ROOT / "docs" / "OPERATE.md").read_text())
-    needed = (pixels * 16 + uploads_and_answers) / 2**20 + documents + int(program)
+    needed = (pixels * 16 + uploads_and_answers + model_servers) / 2**20 + documents + int(program)
     assert mebibytes(container(deployment)["resources"]["limits"]["memory"]) >= needed
 
 

@@ -92,8 +92,10 @@ async fn both_backends_keep_the_same_promises_and_see_the_same() {
     let here = keeps_its_promises(&*embedded, "nanodet-g", 1).await;
 
     let server = ScriptedServing::start(script(Arc::clone(&embedded)).await).await;
-    let serving = settings(&["--serving", &server.url()]).serving(&[]);
-    let serving = Serving::new(serving, Workers::new(2), &Metrics::new().hosts, &Background::default()).unwrap();
+    let settings = settings(&["--serving", &server.url()]);
+    let (serving, answers) = (settings.serving(&[]), settings.model_answers());
+    let series = &Metrics::new().hosts;
+    let serving = Serving::new(serving, Workers::new(2), answers, series, &Background::default()).unwrap();
     let there = keeps_its_promises(&serving, "model", 3).await;
     assert_eq!(here, there);
 }

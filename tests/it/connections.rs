@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -223,9 +223,25 @@ async fn http2_without_tls_is_spoken() {
         let answer = answer.unwrap();
         assert_eq!((answer.version(), answer.status().as_u16()), (reqwest::Version::HTTP_2, 200));
     }
-    let large = client.get(spotter.url("/livez")).header("a", "x".repeat(60_000)).send().await;
-    // A stream is refused as HTTP/2 refuses it, with a status or a reset.
-    assert!(large.map_or(true, |answer| answer.status() == 431));
+}
+
+#[tokio::test]
+async fn over_http2_a_head_that_is_too_long_is_told_so_as_over_http1() {
+    let spotter = Spotter::start(&["--max-head-bytes", "20000", "--cors-origins", "https://shop.example"]).await;
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let with = |length: usize| {
+        let ask = client.get(spotter.url("/livez")).header("a", "x".repeat(length));
+        ask.header("origin", "https://shop.example")
+    };
+    assert_eq!(with(19_000).send().await.unwrap().status(), 200);
+    let answer = with(21_000).send().await.unwrap();
+    assert_eq!(answer.version(), reqwest::Version::HTTP_2);
+    assert_eq!(answer.headers()["access-control-allow-origin"], "https://shop.example");
+    assert!(answer.headers().contains_key("x-request-id"));
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!((&body["code"], &body["max_bytes"]), (&json!("HEAD_TOO_LARGE"), &json!(20_000)));
+    // What is twice as long is not read to its end; h2 says 431 and no more, or resets the stream.
+    assert!(with(60_000).send().await.map_or(true, |answer| answer.status() == 431));
 }
 
 #[tokio::test]

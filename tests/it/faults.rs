@@ -459,6 +459,63 @@ async fn a_process_that_answers_too_much_is_a_problem_that_names_the_bound_and_n
 }
 
 #[tokio::test]
+async fn answers_that_are_no_messages_are_asked_for_elsewhere_and_where_there_is_no_other_a_bad_gateway() {
+    let hosts = Hosts::start(3).await;
+    let spotter = hosts.spotter(&[]).await;
+    let before = hosts.serving[0].received(|received| received.predicts.len());
+    hosts.serving[0].change(|script| script.garbled = true);
+    let seen = load(&spotter, 6, 10).await;
+    assert!(all_answered(&seen), "{seen:?}");
+    let asked = hosts.serving[0].received(|received| received.predicts.len()) - before;
+    assert!(asked < 20, "whoever answers so is asked now and then, not each third time: {asked} of 60");
+    hosts.serving[0].change(|script| script.garbled = false);
+    until_used(&spotter, SCORES[0]).await;
+
+    let alone = Hosts::start(1).await;
+    let spotter = alone.spotter(&[]).await;
+    alone.serving[0].change(|script| script.garbled = true);
+    let (status, code) = ask(&spotter).await;
+    assert_eq!((status, code.as_str()), (502, "MODEL_CONTRACT"));
+}
+
+/// Each answer is within its own bound, and takes its room until nobody needs it.
+#[tokio::test]
+async fn what_model_servers_answer_is_bounded_by_its_bytes_together() {
+    let host = ScriptedServing::start(Script::answering(response_with_score(SCORES[0]))).await;
+    let room = ["--serving-max-answer-bytes-in-flight", "1000000"];
+    let spotter = Spotter::start(&[&["--serving", &host.url()], &room[..]].concat()).await;
+    until_used(&spotter, SCORES[0]).await;
+    let padded = |numbers: usize| {
+        Arc::new(move |_: &_| {
+            let mut answer = response_with_score(SCORES[0]);
+            answer.outputs.insert("padding".to_owned(), floats(&[1, 1], &vec![0.5; numbers]));
+            Ok(answer)
+        })
+    };
+    host.change(|script| script.predict = padded(200_000));
+    for _ in 0..5 {
+        assert_eq!(ask(&spotter).await, (200, SCORES[0].to_string()), "800 kB, one after the other");
+    }
+    host.change(|script| script.predict = padded(300_000));
+    let body = problem(spotter.post("/v1/detect").body(photo("chelsea.png")), 503, "OVERLOADED").await;
+    assert_eq!(body["max_bytes_in_flight"], 1_000_000);
+    assert_eq!(hosts_up(&spotter).await, 1, "it is not the host's fault");
+    host.change(|script| script.predict = padded(200_000));
+    assert_eq!(ask(&spotter).await, (200, SCORES[0].to_string()), "the room is given back");
+    // Of a few bytes that stand for many numbers, the numbers count.
+    host.change(|script| {
+        script.predict = Arc::new(|_| {
+            let mut answer = response_with_score(SCORES[0]);
+            answer.outputs.insert("detection_scores".to_owned(), floats(&[1, 300_000], &[SCORES[0]]));
+            answer.outputs.insert("detection_boxes".to_owned(), floats(&[1, 300_000, 4], &[0.5]));
+            answer.outputs.insert("detection_classes".to_owned(), floats(&[1, 300_000], &[17.0]));
+            Ok(answer)
+        });
+    });
+    problem(spotter.post("/v1/detect").body(photo("chelsea.png")), 503, "OVERLOADED").await;
+}
+
+#[tokio::test]
 async fn an_answer_that_is_too_large_is_not_asked_for_again_elsewhere() {
     let hosts = Hosts::start(3).await;
     let spotter = hosts.spotter(&["--serving-max-answer-bytes", "100000"]).await;
@@ -533,7 +590,8 @@ async fn behind_name(names: &Arc<Names>, flags: &[&str]) -> Spotter {
     pool.resolver = Arc::clone(names) as Arc<dyn Resolve>;
     let mut service = app::build(&flags).unwrap();
     let workers = &service.pipeline.workers;
-    let backend = Serving::new(pool, workers.clone(), &service.pipeline.metrics.hosts, &service.background);
+    let (answers, series) = (flags.model_answers(), &service.pipeline.metrics.hosts);
+    let backend = Serving::new(pool, workers.clone(), answers, series, &service.background);
     let model = Model::new(Profile::named("model"), Arc::new(backend.unwrap()), workers.clone());
     service.catalog = Catalog::new(vec![model]);
     Spotter::run(service).await

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use prost::Message as _;
 use spotter::grpc::proto::v1::detect_request::Photo;
 use spotter::grpc::proto::v1::detection_service_client::DetectionServiceClient;
 use spotter::grpc::proto::v1::{self, result::Outcome, stream_detect_request::Message};
@@ -19,7 +20,7 @@ use tonic_types::StatusExt;
 use crate::problems::faulty;
 use crate::support::photos::{photo, small_astronaut};
 use crate::support::scripted_serving::{Script, ScriptedServing, grpc_timeout};
-use crate::support::service::Spotter;
+use crate::support::service::{Spotter, until_ready};
 
 async fn channel(spotter: &Spotter) -> Channel {
     Channel::from_shared(spotter.url("")).unwrap().connect().await.unwrap()
@@ -138,6 +139,28 @@ async fn each_photo_of_a_batch_has_its_own_result_or_failure() {
     let many = v1::DetectBatchRequest { images: vec![Bytes::new(); 17], ..Default::default() };
     let status = client(&spotter).await.detect_batch(many).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+/// One photo after the other, of which the third has no time left; the files of crops are so long that a core writes the answer.
+#[tokio::test]
+async fn photos_of_a_batch_that_were_answered_in_time_are_not_lost_to_one_that_was_not() {
+    let serving = ScriptedServing::start(Script::image_tensor()).await;
+    let time = ["--max-in-flight", "2", "--request-timeout-ms", "3000", "--labels", "coco"];
+    let spotter = Spotter::start(&[&["--serving", &serving.url()], &time[..]].concat()).await;
+    until_ready(&reqwest::Client::new(), &spotter.url("/readyz")).await;
+    serving.change(|script| script.delay = Duration::from_millis(1200));
+    let request = v1::DetectBatchRequest {
+        images: vec![photo("chelsea.png"); 3],
+        options: Some(v1::DetectOptions { crops: v1::CropFormat::Png.into(), ..Default::default() }),
+        ..Default::default()
+    };
+    let answer = client(&spotter).await.detect_batch(request).await.unwrap().into_inner();
+    assert!(answer.encoded_len() > 64 << 10);
+    let told = answer.results.into_iter().map(|result| match result.outcome.unwrap() {
+        Outcome::Response(response) => labels(&response)[0].to_owned(),
+        Outcome::Failure(failure) => failure.code,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), ["cat", "cat", "MODEL_DEADLINE"]);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::proto::tensorflow::serving::{
     GetModelMetadataResponse, GetModelStatusResponse, ModelSpec, ModelVersionStatus, PredictResponse, SignatureDefMap,
     model_spec, model_version_status::State as WireState,
 };
-use super::proto::tensorflow::{SignatureDef, TensorInfo};
+use super::proto::tensorflow::{SignatureDef, TensorInfo, TensorProto};
 use super::wire;
 use crate::backend::Prediction;
 use crate::model::signature::Signature;
@@ -49,6 +49,16 @@ pub fn signature(mut answer: GetModelMetadataResponse, name: Option<&str>) -> Re
     Ok((version, choose(map.signature_def, name).map_err(Broken)?))
 }
 
+/// How many numbers the answer declares, whether it has them or not.
+pub(super) fn elements(answer: &PredictResponse) -> usize {
+    let elements = |message: &TensorProto| {
+        let sides = message.tensor_shape.iter().flat_map(|shape| &shape.dim);
+        let sides = sides.map(|dim| usize::try_from(dim.size).unwrap_or(0));
+        sides.fold(1, usize::saturating_mul)
+    };
+    answer.outputs.values().map(elements).fold(0, usize::saturating_add)
+}
+
 /// The outputs that were asked for, as far as the answer has them; what was not asked for is not read.
 ///
 /// A message of a few bytes may declare tensors of any size, so all of them together have at most as many elements as
@@ -66,7 +76,7 @@ pub fn prediction(mut answer: PredictResponse, wanted: &[String], max_bytes: usi
         room -= tensor.len();
         outputs.push((key.clone(), tensor));
     }
-    Ok(Prediction { version, outputs: outputs.into_iter().collect() })
+    Ok(Prediction { version, outputs: outputs.into_iter().collect(), room: None })
 }
 
 /// The concrete version behind "latest" or a label.

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use opentelemetry::propagation::Injector;
@@ -17,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::host::{Host, Lease, SIGN_PATIENCE};
 use super::pool::{Pool, Route, Settings};
-use super::predict::{self, Framed};
+use super::predict::{self, Arrived, Framed};
 use super::proto::tensorflow::serving::{
     GetModelMetadataRequest, GetModelStatusRequest, ModelSpec, PredictRequest, PredictResponse,
     model_service_client::ModelServiceClient, model_spec, prediction_service_client::PredictionServiceClient,
@@ -25,6 +24,7 @@ use super::proto::tensorflow::serving::{
 use super::replica::OneHost;
 use super::status::Blame;
 use super::{answer, status, tls, wire};
+use crate::arriving::Arriving;
 use crate::backend::{Backend, Call, Predict, Prediction, Replica, Target};
 use crate::background::Background;
 use crate::deadline::Deadline;
@@ -61,6 +61,8 @@ pub struct Serving {
     pool: Arc<Pool>,
     settings: Settings,
     workers: Workers,
+    /// Room for what hosts answer.
+    answers: Arriving,
     /// The only host to ask, where it is to be one.
     only: Option<Arc<Host>>,
 }
@@ -102,18 +104,19 @@ enum Doubt {
 }
 
 impl Serving {
-    /// Reads long answers on the `workers`, counts its calls in `series`, and has its tasks in the `background` for as long as it
-    /// is there. Must be called inside a tokio runtime. Connects to nothing yet.
+    /// Reads answers into the room for `answers`, long ones on the `workers`; counts its calls in `series`, and has its tasks in the
+    /// `background` for as long as it is there. Must be called inside a tokio runtime. Connects to nothing yet.
     ///
     /// # Errors
     /// When the files of TLS cannot be used.
     pub fn new(
         settings: Settings,
         workers: Workers,
+        answers: Arriving,
         series: &Hosts,
         background: &Background,
     ) -> Result<Self, tls::Error> {
-        Ok(Self { pool: Arc::new(Pool::new(&settings, series, background)?), settings, workers, only: None })
+        Ok(Self { pool: Arc::new(Pool::new(&settings, series, background)?), settings, workers, answers, only: None })
     }
 
     fn prediction(&self, channel: Channel) -> PredictionServiceClient<Channel> {
@@ -139,7 +142,7 @@ impl Serving {
         shows: Shows,
         call: &Call,
         message: impl Fn(&VersionChoice) -> A,
-        send: impl Fn(Channel, Request<A>) -> F,
+        send: impl Fn(Channel, Request<A>, Arc<Host>) -> F,
     ) -> Result<B, Fault>
     where
         F: Future<Output = Result<Response<B>, Status>>,
@@ -181,7 +184,7 @@ impl Serving {
                     *request.metadata_mut() = metadata;
                     request.set_timeout(call.deadline.left());
                     let _ = sent.set(Instant::now());
-                    (standing, send(channel, request).await)
+                    (standing, send(channel, request, host).await)
                 }
             });
             let answer = tokio::select! {
@@ -334,6 +337,7 @@ impl Serving {
             pool: Arc::clone(&self.pool),
             settings: self.settings.clone(),
             workers: self.workers.clone(),
+            answers: self.answers.clone(),
             only: Some(Arc::clone(host)),
         }
     }
@@ -350,20 +354,39 @@ impl Serving {
     /// Where it is no answer at all, as tonic would say it; within, what is wrong with one.
     async fn read(
         &self,
-        answer: Bytes,
+        arrived: Arrived,
         wanted: Arc<[String]>,
         deadline: Deadline,
     ) -> Result<Result<Prediction, Fault>, Status> {
-        let (is_short, max_bytes) = (answer.len() <= SHORT_ANSWER, self.settings.max_answer_bytes);
-        let read = move || {
-            let answer = PredictResponse::decode(answer).map_err(|error| Status::internal(error.to_string()))?;
-            Ok(answer::prediction(answer, &wanted, max_bytes))
-        };
-        let read = if is_short { Ok(read()) } else { self.workers.run_ahead(deadline, move || Ok(read())).await };
-        match read {
-            Ok(answer) => answer.map(|read| read.map_err(|what| self.broken(&what))),
-            Err(fault) => Ok(Err(fault)),
+        let Arrived { message, room } = arrived;
+        let max_bytes = self.settings.max_answer_bytes;
+        let decode = |message| PredictResponse::decode(message).map_err(|error| Status::internal(error.to_string()));
+        let mut short = None;
+        if message.len() <= SHORT_ANSWER {
+            // A few bytes may stand for numbers without end.
+            short = Some(decode(message.clone())?).filter(|answer| answer::elements(answer) <= SHORT_ANSWER / 4);
         }
+        let read = if let Some(answer) = short {
+            Ok(Ok(answer::prediction(answer, &wanted, max_bytes)))
+        } else {
+            let read = move || Ok(decode(message).map(|answer| answer::prediction(answer, &wanted, max_bytes)));
+            self.workers.run_ahead(deadline, read).await
+        };
+        // The numbers take the room of the message, which is gone.
+        drop(room);
+        Ok(match read {
+            Ok(answer) => answer?.map_err(|what| self.broken(&what)).and_then(|prediction| self.counted(prediction)),
+            Err(fault) => Err(fault),
+        })
+    }
+
+    /// A prediction with the room that its numbers take.
+    fn counted(&self, mut prediction: Prediction) -> Result<Prediction, Fault> {
+        let mut room = self.answers.begin();
+        let numbers: usize = prediction.outputs.iter().map(|(_, tensor)| tensor.len()).sum();
+        room.take(numbers * size_of::<f32>())?;
+        prediction.room = Some(room);
+        Ok(prediction)
     }
 
     /// An answer that no TensorFlow Serving gives.
@@ -389,7 +412,8 @@ impl Backend for Serving {
     async fn versions(&self, model: &str, call: &Call) -> Result<Vec<VersionStatus>, Fault> {
         let target = Target { model: model.to_owned(), version: VersionChoice::Latest };
         let request = |version: &_| GetModelStatusRequest { model_spec: Some(spec(&target.model, version, "")) };
-        let send = |channel, request| async move { ModelServiceClient::new(channel).get_model_status(request).await };
+        let send =
+            |channel, request, _| async move { ModelServiceClient::new(channel).get_model_status(request).await };
         let answer = self.ask(&target, Naming::Literal, Shows::Life, call, request, send).await?;
         Ok(answer::versions(&answer))
     }
@@ -399,7 +423,7 @@ impl Backend for Serving {
             model_spec: Some(spec(&target.model, version, "")),
             metadata_field: vec![answer::SIGNATURE_FIELD.to_owned()],
         };
-        let send = |channel, request| {
+        let send = |channel, request, _| {
             let mut client = self.prediction(channel);
             async move { client.get_model_metadata(request).await }
         };
@@ -415,7 +439,10 @@ impl Backend for Serving {
             let request = PredictRequest { model_spec, output_filter: outputs.clone(), ..Default::default() };
             Framed::new(&request, &key, tensor.clone())
         };
-        let (found, limit) = (message(&target.version).message_len(), self.settings.max_request_bytes);
+        // A number may be named instead, which has some bytes more.
+        let named = [&target.version, &VersionChoice::Number(i64::MAX)];
+        let found = named.map(|version| message(version).message_len()).into_iter().max().unwrap_or_default();
+        let limit = self.settings.max_request_bytes;
         if found > limit {
             let detail = format!(
                 "As model '{}' takes it, this photo is a request of {found} bytes, and this service sends up to {limit}. Send it at a smaller size; whoever runs the service can raise --serving-max-request-bytes, or lower --max-side.",
@@ -425,11 +452,17 @@ impl Backend for Serving {
             return Err(fault.with("bytes", found).with("max_bytes", limit));
         }
         let wanted: Arc<[String]> = outputs.clone().into();
-        let send = |channel, request| {
+        let send = |channel, request, host: Arc<Host>| {
             let wanted = Arc::clone(&wanted);
             async move {
-                let answer = predict::call(channel, request, self.settings.max_answer_bytes).await?.into_inner();
-                self.read(answer, wanted, call.deadline).await.map(Response::new)
+                let (max_bytes, room) = (self.settings.max_answer_bytes, self.answers.begin());
+                let answer = predict::call(channel, request, max_bytes, room).await?.into_inner();
+                // However long a core is waited for to look into it.
+                host.answered();
+                match answer {
+                    Ok(arrived) => self.read(arrived, wanted, call.deadline).await.map(Response::new),
+                    Err(full) => Ok(Response::new(Err(full))),
+                }
             }
         };
         self.ask(&target, self.naming(), Shows::Work, call, message, send).await?

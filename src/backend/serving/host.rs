@@ -168,6 +168,13 @@ impl Host {
         self.health().worked.is_some_and(|worked| worked >= begin)
     }
 
+    /// All of an answer has come, so that it does something; whether it is its work is looked at next.
+    pub(super) fn answered(&self) {
+        let mut health = self.health();
+        health.heard = Instant::now();
+        health.worked = Some(health.heard);
+    }
+
     /// It has done its work.
     pub(super) fn worked(&self) {
         let mut health = self.health();

@@ -1,14 +1,17 @@
 //! The Predict call on the wire. Its message is nearly all one tensor: that goes to the connection from where it lies, behind a
-//! few bytes that are written for it. Its answer may be as long, and is handed on as it came.
+//! few bytes that are written for it. Its answer may be as long: it is counted as it arrives, and handed on as it came.
 //!
 //! Fields of a message may stand in any order, and a message ends with its last one
 //! (<https://protobuf.dev/programming-guides/encoding/>), so the values of the tensor are put last.
 
 use std::convert::Infallible;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use futures::stream;
+use http::uri::PathAndQuery;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use prost::{Message, encode_length_delimiter};
@@ -20,6 +23,8 @@ use tonic::{Request, Response, Status};
 
 use super::proto::tensorflow::TensorProto;
 use super::proto::tensorflow::serving::PredictRequest;
+use crate::arriving::Room;
+use crate::fault::Fault;
 use crate::grpc_frame::{PREFIX_BYTES, prefix};
 
 /// Keys of fields that hold bytes or messages: eight times the number, and two.
@@ -32,8 +37,8 @@ mod key {
 }
 
 /// The message of one call in its frame.
-#[derive(Debug, Clone)]
-pub(super) struct Framed {
+#[allow(missing_debug_implementations, reason = "it would print a photo")]
+pub struct Framed {
     /// The prefix and all of the message but the tensor's values.
     head: Bytes,
     /// The tensor's values.
@@ -42,7 +47,7 @@ pub(super) struct Framed {
 
 impl Framed {
     /// A request that has no inputs yet, with this one.
-    pub(super) fn new(request: &PredictRequest, input: &str, mut tensor: TensorProto) -> Self {
+    pub fn new(request: &PredictRequest, input: &str, mut tensor: TensorProto) -> Self {
         // A file goes as the only string; anything else that is long, as content.
         let (values_key, values) = match tensor.string_val.pop() {
             Some(file) if tensor.string_val.is_empty() => (key::TENSOR_STRING, file),
@@ -66,7 +71,7 @@ impl Framed {
     }
 
     /// Bytes of the message.
-    pub(super) fn message_len(&self) -> usize {
+    pub fn message_len(&self) -> usize {
         self.head.len() - PREFIX_BYTES + self.values.len()
     }
 
@@ -82,30 +87,57 @@ fn delimit(message: &mut Vec<u8>, key: u8, length: usize) {
     encode_length_delimiter(length, message).expect("a vector grows");
 }
 
-/// The answer's message, as it came.
+/// An answer's message as it came, with the room that it takes among the answers.
+pub(super) struct Arrived {
+    pub(super) message: Bytes,
+    pub(super) room: Room,
+}
+
+/// Sends a message, and reads the answer into this room.
+///
+/// # Errors
+/// The status of the call. Within, `OVERLOADED` where there is no room for the answer, which is nobody's fault at the host.
 pub(super) async fn call(
     channel: Channel,
     request: Request<Framed>,
     max_answer: usize,
-) -> Result<Response<Bytes>, Status> {
+    room: Room,
+) -> Result<Response<Result<Arrived, Fault>>, Status> {
     let (metadata, extensions, framed) = request.into_parts();
-    let mut client = Grpc::new(Sending { channel, framed: Some(framed) }).max_decoding_message_size(max_answer);
+    let filling = Arc::new(Mutex::new(Filling { room, full: None }));
+    let sending = Sending { channel, framed: Some(framed), filling: Arc::clone(&filling) };
+    let mut client = Grpc::new(sending).max_decoding_message_size(max_answer);
     client.ready().await.map_err(|error| Status::from_error(error.into()))?;
-    let path = http::uri::PathAndQuery::from_static("/tensorflow.serving.PredictionService/Predict");
-    client.unary(Request::from_parts(metadata, extensions, ()), path, Raw).await
+    let path = PathAndQuery::from_static("/tensorflow.serving.PredictionService/Predict");
+    let answer = client.unary(Request::from_parts(metadata, extensions, ()), path, Raw).await;
+    drop(client);
+    let filling = Arc::into_inner(filling).map(|filling| filling.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let Filling { room, full } = filling.expect("whoever filled it is done");
+    match full {
+        Some(fault) => Ok(Response::new(Err(fault))),
+        None => answer.map(|answer| answer.map(|message| Ok(Arrived { message, room }))),
+    }
 }
 
-/// A channel that sends this message for that which tonic would write.
+/// What has come of an answer.
+struct Filling {
+    room: Room,
+    /// Why no more of it is read.
+    full: Option<Fault>,
+}
+
+/// A channel that sends this message for that which tonic would write, and counts what is answered.
 struct Sending {
     channel: Channel,
     /// Until it is sent, once.
     framed: Option<Framed>,
+    filling: Arc<Mutex<Filling>>,
 }
 
 impl tower::Service<http::Request<Body>> for Sending {
     type Response = http::Response<Body>;
     type Error = tonic::transport::Error;
-    type Future = <Channel as GrpcService<Body>>::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         GrpcService::poll_ready(&mut self.channel, cx)
@@ -113,11 +145,42 @@ impl tower::Service<http::Request<Body>> for Sending {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let framed = self.framed.take().expect("it is made for one call");
-        GrpcService::call(&mut self.channel, request.map(|_| framed.into_body()))
+        let filling = Arc::clone(&self.filling);
+        let answer = GrpcService::call(&mut self.channel, request.map(|_| framed.into_body()));
+        Box::pin(async move { Ok(answer.await?.map(|body| Body::new(Counted { body, filling }))) })
     }
 }
 
-/// Writes nothing, as [`Sending`] does, and reads nothing into what comes.
+/// The body of an answer, of which no more is read than there is room for.
+struct Counted {
+    body: Body,
+    filling: Arc<Mutex<Filling>>,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(piece) = frame.data_ref()
+        {
+            let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(fault) = filling.room.take(piece.len()) {
+                filling.full = Some(fault);
+                return Poll::Ready(Some(Err(Status::cancelled("there is no room for the answer"))));
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+/// Writes nothing, because [`Sending`] has the message, and hands on what comes as it is.
 struct Raw;
 
 impl Codec for Raw {
@@ -163,7 +226,7 @@ mod tests {
     use crate::tensor::{Tensor, Values};
 
     #[test]
-    fn a_framed_message_is_the_message_that_prost_would_write() {
+    fn prost_reads_a_framed_message_as_the_one_that_it_was_made_of() {
         let strings = |count: usize| vec![Bytes::from_static(b"a file"); count];
         let spec = ModelSpec {
             name: "model".to_owned(),

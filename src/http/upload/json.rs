@@ -106,7 +106,7 @@ fn option(name: &str, value: &str, place: Place, shape: BodyShape) -> Result<Val
     let (found, max) = (place.levels + levels(value), shape.depth);
     if found > max {
         let detail = format!(
-            "With option `{name}` the body is {found} objects and lists deep; this server reads up to {max}. No option needs more than two of its own."
+            "With option `{name}` the body is {found} objects and lists deep; this server reads up to {max}. No option needs more than one of its own."
         );
         return Err(Fault::new(Code::InvalidJson, detail).with("max_depth", max));
     }
@@ -215,6 +215,7 @@ impl<'de> Visitor<'de> for Text {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -224,16 +225,33 @@ mod tests {
         Source::Sent(Bytes::copy_from_slice(file))
     }
 
-    #[test]
-    fn levels_are_those_of_the_parser() {
-        for (json, deepest) in [
-            ("1", 0),
-            (r#"{"a": [1, {}], "b": [[[]]]}"#, 4),
-            (r#"["[[[", "\"[[", "\\", [2]]"#, 2),
-            (r#"{"[": "}{{{"}"#, 1),
-        ] {
-            serde_json::from_str::<Value>(json).expect("well-formed");
-            assert_eq!(levels(json), deepest, "{json}");
+    fn depth(value: &Value) -> usize {
+        match value {
+            Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+            Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or_default(),
+            _ => 0,
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let text = || {
+            prop::collection::vec(prop::sample::select(vec!['[', ']', '{', '}', '"', '\\', 'a', '\u{1}', 'é']), 0..5)
+        };
+        let text = move || text().prop_map(|letters| letters.into_iter().collect::<String>());
+        let leaf = prop_oneof![Just(Value::Null), any::<i64>().prop_map(Value::from), text().prop_map(Value::from)];
+        leaf.prop_recursive(6, 40, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((text(), inner), 0..4).prop_map(|fields| fields.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn levels_are_those_of_the_value(value in value()) {
+            prop_assert_eq!(levels(&value.to_string()), depth(&value));
+            prop_assert_eq!(levels(&format!("{value:#}")), depth(&value));
         }
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ class Gateway(Process):
         response = self.post(photo, **options)
         assert response.status_code == 200, f"{response.status_code}: {response.text}\nlog: {self.log}"
         return response.json()
+
+    def resident(self) -> float:
+        """MiB of its memory that are there."""
+        (kilobytes,) = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        return int(kilobytes) / 1024
 
     def is_ready(self) -> bool:
         return self.get("/readyz").status_code == 200

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use prost::Message;
 use spotter::backend::serving::proto::tensorflow::serving::model_service_server::{ModelService, ModelServiceServer};
 use spotter::backend::serving::proto::tensorflow::serving::prediction_service_server::{
@@ -24,10 +26,12 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, oneshot};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tonic::transport::server::Connected;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
+use tower::util::MapResponseLayer;
 
 type Answer = Arc<dyn Fn(&PredictRequest) -> Result<PredictResponse, Status> + Send + Sync>;
 
@@ -57,6 +61,8 @@ pub struct Script {
     pub delay: Duration,
     /// Whether a Predict waits until it is released, which may be never.
     pub hang: bool,
+    /// Whether every answer is a frame of gRPC with a message in it that is none.
+    pub garbled: bool,
 }
 
 /// What was received.
@@ -126,7 +132,7 @@ impl ScriptedServing {
         Self::serve(Server::builder(), UnixListenerStream::new(UnixListener::bind(path).unwrap()), nowhere, script)
     }
 
-    fn serve<I, S>(mut server: Server, incoming: I, address: SocketAddr, script: Script) -> Self
+    fn serve<I, S>(server: Server, incoming: I, address: SocketAddr, script: Script) -> Self
     where
         I: Stream<Item = std::io::Result<S>> + Send + 'static,
         S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
@@ -134,7 +140,12 @@ impl ScriptedServing {
         let inner = Arc::new(Inner { script: Mutex::new(script), received: Mutex::default(), release: Notify::new() });
         let (stop, stopped) = oneshot::channel::<()>();
         let limit = usize::MAX;
+        let script = Arc::clone(&inner);
+        let garble = move |answer: http::Response<Body>| {
+            if script.script.lock().unwrap().garbled { answer.map(|_| garbage()) } else { answer }
+        };
         let server = server
+            .layer(MapResponseLayer::new(garble))
             .add_service(PredictionServiceServer::from_arc(Arc::clone(&inner)).max_decoding_message_size(limit))
             .add_service(ModelServiceServer::from_arc(Arc::clone(&inner)))
             .serve_with_incoming_shutdown(incoming, async {
@@ -205,6 +216,13 @@ impl Inner {
         }
         Ok((script, version))
     }
+}
+
+/// A field whose number is 0, which none has.
+fn garbage() -> Body {
+    let ok = http::HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
+    let message = Full::new(Bytes::from_static(&[0, 0, 0, 0, 3, 0, 0, 0]));
+    Body::new(message.with_trailers(std::future::ready(Some(Ok(ok)))))
 }
 
 fn answered(version: i64) -> ModelSpec {
@@ -323,6 +341,7 @@ impl Script {
             refuse: None,
             delay: Duration::ZERO,
             hang: false,
+            garbled: false,
         }
     }
 

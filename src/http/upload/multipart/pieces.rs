@@ -6,6 +6,10 @@
 use bytes::Bytes;
 use memchr::memmem::{self, Finder};
 
+/// Bytes of a part's head: its name, the name of the file and its type are a few hundred. Reading a head copies it.
+const MAX_HEAD: usize = 16 << 10;
+const CRLF: &[u8] = b"\r\n";
+
 /// A part as it stands in the body.
 #[derive(Debug)]
 pub(super) struct Piece {
@@ -21,9 +25,12 @@ pub(super) enum Malformed {
     /// No part begins.
     #[error("the boundary that Content-Type names does not occur")]
     NoBoundary,
-    /// A boundary is longer than it may be.
+    /// Behind a boundary stands something else than a line break or the form's end.
     #[error("what stands behind boundary {0} is neither a line break nor the form's end")]
     Boundary(usize),
+    /// What a part says of itself is longer than any client writes.
+    #[error("the head of part {0} has more than {MAX_HEAD} bytes")]
+    Head(usize),
     /// The form ends before its last boundary.
     #[error("it ends within part {0}")]
     CutOff(usize),
@@ -33,19 +40,20 @@ pub(super) enum Malformed {
 pub(super) struct Pieces<'a> {
     body: &'a Bytes,
     /// A boundary with the line break before it, which is its own and not the content's.
-    delimiter: Finder<'a>,
+    delimiter: Finder<'static>,
     /// Behind the delimiter that is next, or nothing once the form has ended.
     at: Option<usize>,
     count: usize,
 }
 
 impl<'a> Pieces<'a> {
-    /// `delimiter` is what [`delimiter`] makes of the boundary.
-    pub(super) fn of(body: &'a Bytes, delimiter: &'a [u8]) -> Result<Self, Malformed> {
+    /// Of a form with this boundary.
+    pub(super) fn of(body: &'a Bytes, boundary: &str) -> Result<Self, Malformed> {
+        let delimiter = [CRLF, b"--", boundary.as_bytes()].concat();
         // The first has no line before it, unless that is a preamble.
-        let first = delimiter.strip_prefix(CRLF).unwrap_or(delimiter);
+        let first = &delimiter[CRLF.len()..];
         let at = memmem::find(body, first).ok_or(Malformed::NoBoundary)? + first.len();
-        Ok(Self { body, delimiter: Finder::new(delimiter), at: Some(at), count: 0 })
+        Ok(Self { body, delimiter: Finder::new(&delimiter).into_owned(), at: Some(at), count: 0 })
     }
 
     /// The piece behind a delimiter, where the form does not end there.
@@ -61,20 +69,16 @@ impl<'a> Pieces<'a> {
             return Err(Malformed::Boundary(self.count));
         }
         let head = at + padding + CRLF.len();
-        let empty_line = head + memmem::find(&self.body[head..], b"\r\n\r\n").ok_or_else(cut_off)?;
+        let in_reach = &self.body[head..self.body.len().min(head + MAX_HEAD)];
+        let is_cut_off = head + in_reach.len() == self.body.len();
+        let no_end = || if is_cut_off { cut_off() } else { Malformed::Head(self.count) };
+        let empty_line = head + memmem::find(in_reach, b"\r\n\r\n").ok_or_else(no_end)?;
         let content = empty_line + 2 * CRLF.len();
         let end = content + self.delimiter.find(&self.body[content..]).ok_or_else(cut_off)?;
         self.at = Some(end + self.delimiter.needle().len());
         let head = self.body.slice(head..empty_line + CRLF.len());
         Ok(Some(Piece { head, content: self.body.slice(content..end) }))
     }
-}
-
-const CRLF: &[u8] = b"\r\n";
-
-/// What stands between two parts of a form with this boundary.
-pub(super) fn delimiter(boundary: &str) -> Vec<u8> {
-    [CRLF, b"--", boundary.as_bytes()].concat()
 }
 
 impl Iterator for Pieces<'_> {
@@ -91,14 +95,13 @@ impl Iterator for Pieces<'_> {
 mod tests {
     use futures::executor::block_on;
     use proptest::prelude::*;
+    use proptest::sample::{Index, select};
 
     use super::*;
 
     /// The contents of all parts; nothing where the form is malformed.
     fn ours(body: &Bytes) -> Option<Vec<Bytes>> {
-        let delimiter = delimiter("b");
-        let pieces = Pieces::of(body, &delimiter).ok()?;
-        pieces.map(|piece| piece.ok().map(|piece| piece.content)).collect()
+        Pieces::of(body, "b").ok()?.map(|piece| piece.ok().map(|piece| piece.content)).collect()
     }
 
     /// The same by multer, which copies.
@@ -114,55 +117,75 @@ mod tests {
         })
     }
 
+    /// What looks like a boundary and is none, or is one where none belongs.
+    fn hostile() -> impl Strategy<Value = String> {
+        const PIECES: [&str; 13] =
+            ["\r\n--", "\r\r\n--b", "\r\n--b", "--b", "--b--", "\r\n--bc", "\r\n\r\n", "\r", "\n", "-", "b", " ", "x"];
+        prop::collection::vec(select(&PIECES[..]), 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    /// A part, from its boundary to its last byte.
+    fn part() -> impl Strategy<Value = String> {
+        let padding = select(&["", "", "", " ", "\t "][..]);
+        let head = select(&["A: b\r\n", "A: b\r\nC: d\r\n", "Content-Disposition: form-data; name=\"--b\"\r\n"][..]);
+        (padding, head, hostile()).prop_map(|(padding, head, content)| format!("--b{padding}\r\n{head}\r\n{content}"))
+    }
+
     proptest! {
-        /// Of forms cut anywhere, with anything between their boundaries.
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
         #[test]
         fn the_parts_are_those_that_multer_finds(
-            lines in prop::collection::vec(prop::sample::select(vec![
-                "--b", "\r\n--b", "\r\n--b--", "--b--", "\r\n", "\r\n\r\n", "A: b", "--", "-", "b", "\r", "\n", " ", "\t", "x", "\u{e4}",
-            ]), 0..40),
+            parts in prop::collection::vec(part(), 1..5),
+            preamble in select(&["", "", "\r\n", "a line\r\n", "--c\r\n"][..]),
+            end in select(&["--b--", "--b--", "--b--\r\nmore", "--b", ""][..]),
+            cut in prop::option::of(any::<Index>()),
         ) {
-            let body = Bytes::from(lines.concat());
-            // multer also reads the heads, which ours leaves to whoever takes the pieces.
-            if let Some(contents) = multers(&body) {
-                prop_assert_eq!(ours(&body), Some(contents));
+            let mut body = Bytes::from(format!("{preamble}{}\r\n{end}", parts.join("\r\n")));
+            if let Some(cut) = cut {
+                body.truncate(cut.index(body.len()));
+            }
+            // multer reads the heads as well, which are left here to whoever takes the pieces.
+            let has_heads = |body| Pieces::of(body, "b").is_ok_and(|mut pieces| {
+                pieces.all(|piece| piece.is_ok_and(|piece| piece.head.starts_with(b"A: ") || piece.head.starts_with(b"Content-")))
+            });
+            let (ours, multers) = (ours(&body), multers(&body));
+            if multers.is_some() || has_heads(&body) {
+                prop_assert_eq!(ours, multers);
             }
         }
 
         #[test]
-        fn a_form_that_is_well_is_taken_apart_wherever_it_is_cut(
+        fn a_form_is_taken_apart_into_what_it_was_made_of(
             contents in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 1..5),
-            cut in any::<prop::sample::Index>(),
+            cut in any::<Index>(),
         ) {
             let part = |content: &Vec<u8>| [b"--b\r\nA: b\r\n\r\n", &content[..], b"\r\n"].concat();
-            let body = [contents.iter().flat_map(part).collect(), b"--b--".to_vec()].concat();
-            let whole = Bytes::from(body);
-            prop_assert_eq!(ours(&whole), multers(&whole));
-            prop_assert_eq!(ours(&whole).map(|found| found.len()), Some(contents.len()));
-            let cut = whole.slice(..cut.index(whole.len()));
-            prop_assert_eq!(ours(&cut).is_some(), multers(&cut).is_some());
+            let whole = Bytes::from([contents.iter().flat_map(part).collect(), b"--b--".to_vec()].concat());
+            prop_assert_eq!(ours(&whole).expect("a form"), contents);
+            prop_assert_eq!(ours(&whole.slice(..cut.index(whole.len()))), None);
         }
     }
 
     #[test]
     fn what_is_no_form_is_told_apart() {
-        let delimiter = delimiter("b");
         let error = |body: &str| {
             let body = Bytes::from(body.replace('\n', "\r\n"));
-            let found = Pieces::of(&body, &delimiter).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+            let found = Pieces::of(&body, "b").and_then(Iterator::collect::<Result<Vec<_>, _>>);
             found.expect_err("no form")
         };
         assert_eq!(error("nonsense"), Malformed::NoBoundary);
         assert_eq!(error("--b"), Malformed::CutOff(1));
         assert_eq!(error("--b\nA: b\n\nx\n--bc\nA: b\n\ny\n--b--"), Malformed::Boundary(2));
         assert_eq!(error("--b\nA: b\n\nx\n--b\nA: b\n\ny"), Malformed::CutOff(2));
+        assert_eq!(error(&format!("--b\n{}\n\nx\n--b--", "A: b".repeat(MAX_HEAD))), Malformed::Head(1));
+        assert_eq!(error(&format!("--b\n{}", "A: b".repeat(1000))), Malformed::CutOff(1));
     }
 
     #[test]
     fn contents_are_slices_of_the_body() {
         let body = Bytes::from_static(b"--b\r\nA: b\r\n\r\nphoto\r\n--b--");
-        let delimiter = delimiter("b");
-        let piece = Pieces::of(&body, &delimiter).expect("a form").next().expect("one part").expect("a part");
+        let piece = Pieces::of(&body, "b").expect("a form").next().expect("one part").expect("a part");
         assert_eq!((&piece.head[..], &piece.content[..]), (&b"A: b\r\n"[..], &b"photo"[..]));
         assert!(body.as_ptr_range().contains(&piece.content.as_ptr()));
     }
