@@ -18,9 +18,9 @@ use crate::access::keys::Keys;
 use crate::access::rate::{Limiter, Rate};
 use crate::admission::Admission;
 use crate::answering::Answering;
-use crate::arriving::Arriving;
 use crate::backend::Call;
 use crate::backend::embedded::{Engine, LibraryError, LoadError, OnnxRuntime};
+use crate::backend::room::ModelAnswers;
 use crate::backend::serving;
 use crate::background::Background;
 use crate::config::{Labels, ModelSettings, Runs, Settings};
@@ -135,7 +135,7 @@ const OPEN_ANSWERS: u64 = 64 << 20;
 pub struct Assembly {
     workers: Workers,
     /// Room for what model servers answer.
-    answers: Arriving,
+    answers: ModelAnswers,
     background: Background,
     engine: Engine,
     metrics: Arc<Metrics>,
@@ -187,6 +187,7 @@ impl Assembly {
             shape: settings.shape(),
             request_timeout: settings.request_timeout(),
             arriving: settings.arriving(old.map(|old| &old.arriving)),
+            model_answers: self.answers.clone(),
             answering: settings.answering(old.map(|old| &old.answering)),
             answering_open: old.map_or_else(|| Answering::new(OPEN_ANSWERS), |old| old.answering_open.clone()),
             lifecycle: old.map(|old| old.lifecycle.clone()).unwrap_or_default(),

@@ -1,5 +1,4 @@
-//! The memory for bodies: bytes are counted as they arrive and until what was made of them is let go of. Uploads have one room, and
-//! answers of model servers another.
+//! The memory for bodies: bytes are counted as they arrive and until the photo made of them is let go of.
 //!
 //! A declared length is only a promise and takes no room; so a client that promises much and sends nothing keeps nobody out.
 
@@ -11,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::fault::{Code, Fault};
 
-/// By then others are done.
+/// By then other uploads are done.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The room for bodies of all requests; clones share it.
@@ -21,14 +20,6 @@ pub struct Arriving {
     bytes: u64,
     /// Longest pause between two pieces of a body.
     pause: Duration,
-    bodies: Bodies,
-}
-
-/// Whose bodies they are, for the words in which there is no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bodies {
-    Uploads,
-    Answers,
 }
 
 /// What one body takes of it, given back when this is dropped.
@@ -39,14 +30,10 @@ pub struct Room {
 }
 
 impl Arriving {
-    /// Room for that many bytes of uploads, and patience for that long a pause in each.
+    /// Room for that many bytes, and patience for that long a pause in each body.
     pub fn new(bytes: u64, pause: Duration) -> Self {
-        Self { room: room(bytes), bytes, pause, bodies: Bodies::Uploads }
-    }
-
-    /// Room for that many bytes of what model servers answer, however long a pause: a call has its deadline.
-    pub fn of_model_servers(bytes: u64) -> Self {
-        Self { room: room(bytes), bytes, pause: Duration::MAX, bodies: Bodies::Answers }
+        let permits = usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { room: Arc::new(Semaphore::new(permits)), bytes, pause }
     }
 
     /// With other bounds; the room is the same where it is as large.
@@ -73,11 +60,6 @@ impl Arriving {
     }
 }
 
-fn room(bytes: u64) -> Arc<Semaphore> {
-    let permits = usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    Arc::new(Semaphore::new(permits))
-}
-
 impl Room {
     /// Takes room for the next piece.
     ///
@@ -86,14 +68,7 @@ impl Room {
     pub fn take(&mut self, piece: usize) -> Result<(), Fault> {
         let full = || {
             let max = self.arriving.bytes;
-            let detail = match self.arriving.bodies {
-                Bodies::Uploads => {
-                    format!("The uploads that are arriving have the {max} bytes that this service takes at once.")
-                }
-                Bodies::Answers => format!(
-                    "The answers of model servers that are being read have the {max} bytes that this service keeps for them. Try again, or ask for fewer tiles or masks at once."
-                ),
-            };
+            let detail = format!("The uploads that are arriving have the {max} bytes that this service takes at once.");
             Fault::new(Code::Overloaded, detail).with("max_bytes_in_flight", max).retry_after(RETRY)
         };
         let piece = u32::try_from(piece).map_err(|_| full())?;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::arriving::Room;
 use crate::deadline::Deadline;
 use crate::fault::Fault;
 use crate::model::adapter::Outputs;
@@ -20,7 +19,10 @@ use crate::telemetry::traces;
 use crate::tensor::Tensor;
 
 pub mod embedded;
+pub mod room;
 pub mod serving;
+
+use room::AnswerRoom;
 
 /// What every call to a backend carries.
 #[derive(Debug, Clone)]
@@ -72,7 +74,7 @@ pub struct Prediction {
     /// The outputs that were asked for.
     pub outputs: Outputs,
     /// What they take among the answers of model servers; nothing where the model ran here.
-    pub room: Option<Room>,
+    pub room: Option<AnswerRoom>,
 }
 
 /// A place where models run.

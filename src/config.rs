@@ -530,7 +530,7 @@ pub struct Settings {
     )]
     pub serving_max_answer_bytes: u64,
 
-    /// Most bytes of what all TensorFlow Serving hosts answer that are being read; further answers are refused
+    /// Most bytes of what all TensorFlow Serving hosts have answered to photos and is not interpreted yet; further answers are refused
     #[arg(
         long,
         env = "SPOTTER_SERVING_MAX_ANSWER_BYTES_IN_FLIGHT",

@@ -11,6 +11,7 @@ use crate::admission::Load;
 use crate::answering::Answering;
 use crate::arriving::Arriving;
 use crate::backend::Call;
+use crate::backend::room::ModelAnswers;
 use crate::background::Background;
 use crate::detect::{Catalog, Model, Pipeline};
 use crate::fault::{Code, Fault};
@@ -36,6 +37,8 @@ pub struct Service {
     pub request_timeout: Duration,
     /// Room for bodies, and for photos that are fetched.
     pub arriving: Arriving,
+    /// Room for what model servers answer, until it is interpreted.
+    pub model_answers: ModelAnswers,
     /// Room for large answers until they are read.
     pub answering: Answering,
     /// The same for routes that are open to all: who has no key takes nothing from those who have.
@@ -84,6 +87,7 @@ impl Service {
         let (pixels, max_pixels) = admission.pixels();
         let (upload_bytes, max_upload_bytes) = self.arriving.bytes();
         let (answer_bytes, max_answer_bytes) = self.answering.bytes();
+        let (model_answer_bytes, max_model_answer_bytes) = self.model_answers.bytes();
         Now {
             models: self.catalog.iter().map(places).collect(),
             pixels,
@@ -92,6 +96,8 @@ impl Service {
             max_upload_bytes,
             answer_bytes,
             max_answer_bytes,
+            model_answer_bytes,
+            max_model_answer_bytes,
         }
     }
 

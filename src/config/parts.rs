@@ -8,6 +8,7 @@ use crate::admission;
 use crate::answering::Answering;
 use crate::arriving::Arriving;
 use crate::backend::embedded::NANODET_G_NAME;
+use crate::backend::room::ModelAnswers;
 use crate::backend::serving::{self, Address};
 use crate::config::{ModelSettings, Runs, Settings};
 use crate::detect::{DEFAULT_MAX_DETECTIONS, Defaults};
@@ -82,8 +83,8 @@ impl Settings {
     }
 
     /// What bounds the answers of all model servers.
-    pub fn model_answers(&self) -> Arriving {
-        Arriving::of_model_servers(self.serving_max_answer_bytes_in_flight)
+    pub fn model_answers(&self) -> ModelAnswers {
+        ModelAnswers::new(self.serving_max_answer_bytes_in_flight)
     }
 
     /// What bounds large answers that are not read yet: as many bytes again as uploads may have. Shared with what was in force

@@ -268,6 +268,8 @@ impl Pipeline {
                 let named = std::mem::replace(&mut asked.choice, VersionChoice::Number(current.version));
                 *meant = Some(current.version);
                 asked.resolved = current;
+                // What was answered in vain takes room, and this will need as much.
+                drop(attempt);
                 attempt = self.attempt(&asked).await?;
                 // Hosts that take a new version one after the other may have lost this one meanwhile.
                 let is_gone = attempt.outcome.as_ref().is_err_and(|fault| fault.code() == Code::UnknownVersion);

@@ -45,7 +45,9 @@ fn parts(request: &Request) -> impl Iterator<Item = &[u8]> {
 }
 
 fn line(request: &Request) -> usize {
-    request.method().as_str().len() + request.uri().path_and_query().map_or(0, |target| target.as_str().len())
+    let uri = request.uri();
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    request.method().as_str().len() + authority + uri.path_and_query().map_or(0, |target| target.as_str().len())
 }
 
 /// The bytes of a head.

@@ -143,6 +143,8 @@ mod tests {
             max_pixels: 6,
             upload_bytes: 7,
             max_upload_bytes: 8,
+            model_answer_bytes: 11,
+            max_model_answer_bytes: 12,
             answer_bytes: 9,
             max_answer_bytes: 10,
         };
@@ -170,6 +172,8 @@ mod tests {
             "spotter_pixels_in_flight_limit 6",
             "spotter_upload_bytes_in_flight 7",
             "spotter_upload_bytes_in_flight_limit 8",
+            "spotter_model_answer_bytes_in_flight 11",
+            "spotter_model_answer_bytes_in_flight_limit 12",
             "spotter_answer_bytes_in_flight 9",
             "spotter_answer_bytes_in_flight_limit 10",
         ] {

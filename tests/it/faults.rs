@@ -10,15 +10,28 @@ use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::Value;
 use spotter::app;
+use spotter::backend::serving::proto::tensorflow::DataType;
+use spotter::backend::serving::proto::tensorflow::serving::PredictResponse;
 use spotter::backend::serving::{Resolve, Serving};
+use spotter::backend::{Backend, Call, Predict, Target};
+use spotter::background::Background;
+use spotter::deadline::Deadline;
 use spotter::detect::{Catalog, Model, Profile};
+use spotter::fault::Code;
+use spotter::model::version::VersionChoice;
+use spotter::request_id::RequestId;
+use spotter::telemetry::metrics::Metrics;
+use spotter::tensor::{Tensor, Values};
+use spotter::workers::Workers;
 use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use crate::support::photos::photo;
 use crate::support::proxy::{Proxy, Trouble};
-use crate::support::scripted_serving::{Script, ScriptedServing, cat_and_dog, floats, response_with_score};
+use crate::support::scripted_serving::{
+    Script, ScriptedServing, cat_and_dog, floats, info, response_with_boxes, response_with_score,
+};
 use crate::support::service::{Spotter, problem, problem_and_headers, settings, until_ready};
 use crate::support::serving_process::ServingProcess;
 
@@ -478,41 +491,85 @@ async fn answers_that_are_no_messages_are_asked_for_elsewhere_and_where_there_is
     assert_eq!((status, code.as_str()), (502, "MODEL_CONTRACT"));
 }
 
-/// Each answer is within its own bound, and takes its room until nobody needs it.
+/// A cat, and so many numbers beside it.
+fn padded(numbers: usize) -> PredictResponse {
+    let mut answer = response_with_score(SCORES[0]);
+    answer.outputs.insert("padding".to_owned(), floats(&[1, numbers as i64], &vec![0.5; numbers]));
+    answer
+}
+
+/// Each answer is within its own bound, and takes its room for as long as somebody needs it.
 #[tokio::test]
 async fn what_model_servers_answer_is_bounded_by_its_bytes_together() {
-    let host = ScriptedServing::start(Script::answering(response_with_score(SCORES[0]))).await;
-    let room = ["--serving-max-answer-bytes-in-flight", "1000000"];
-    let spotter = Spotter::start(&[&["--serving", &host.url()], &room[..]].concat()).await;
-    until_used(&spotter, SCORES[0]).await;
-    let padded = |numbers: usize| {
-        Arc::new(move |_: &_| {
-            let mut answer = response_with_score(SCORES[0]);
-            answer.outputs.insert("padding".to_owned(), floats(&[1, 1], &vec![0.5; numbers]));
-            Ok(answer)
-        })
+    let mut script = Script::answering(padded(100_000));
+    script.signature.outputs.insert("padding".to_owned(), info(DataType::DtFloat, &[1, -1]));
+    let host = ScriptedServing::start(script).await;
+    let settings = settings(&["--serving", &host.url(), "--serving-max-answer-bytes-in-flight", "500000"]);
+    let (answers, series) = (settings.model_answers(), &Metrics::new().hosts);
+    let serving = Serving::new(settings.serving(&[]), Workers::new(2), answers.clone(), series, &Background::default());
+    let serving = serving.unwrap();
+    let call = Call::new(Deadline::after(Duration::from_secs(20)), RequestId::generate());
+    let predict = async |outputs: &[&str]| {
+        let target = Target { model: "model".to_owned(), version: VersionChoice::Latest };
+        let input = ("input_tensor".to_owned(), Tensor::new(vec![1], Values::U8(vec![0].into())).unwrap());
+        let outputs = outputs.iter().map(|&key| key.to_owned()).collect();
+        serving.predict(Predict { target, signature: "serving_default".to_owned(), input, outputs }, &call).await
     };
-    host.change(|script| script.predict = padded(200_000));
+    let first = predict(&["padding"]).await.unwrap();
+    assert!((300_000..400_000).contains(&answers.bytes().0), "its numbers: {:?}", answers.bytes());
+    let fault = predict(&["padding"]).await.unwrap_err();
+    assert_eq!((fault.code(), &fault.facts()["max_bytes_in_flight"]), (Code::Overloaded, &500_000.into()));
+    assert!(fault.retry_wait().is_some());
+    host.change(|script| script.predict = Arc::new(|_| Ok(cat_and_dog())));
+    predict(&["detection_scores"]).await.expect("small answers go on");
+    host.change(|script| script.predict = Arc::new(|_| Ok(padded(100_000))));
+    drop(first);
     for _ in 0..5 {
-        assert_eq!(ask(&spotter).await, (200, SCORES[0].to_string()), "800 kB, one after the other");
+        // What nobody has asked for takes its room only until it has been read.
+        predict(&["detection_scores"]).await.unwrap();
+        assert_eq!(answers.bytes().0, 0);
     }
-    host.change(|script| script.predict = padded(300_000));
-    let body = problem(spotter.post("/v1/detect").body(photo("chelsea.png")), 503, "OVERLOADED").await;
-    assert_eq!(body["max_bytes_in_flight"], 1_000_000);
-    assert_eq!(hosts_up(&spotter).await, 1, "it is not the host's fault");
-    host.change(|script| script.predict = padded(200_000));
-    assert_eq!(ask(&spotter).await, (200, SCORES[0].to_string()), "the room is given back");
     // Of a few bytes that stand for many numbers, the numbers count.
     host.change(|script| {
         script.predict = Arc::new(|_| {
-            let mut answer = response_with_score(SCORES[0]);
-            answer.outputs.insert("detection_scores".to_owned(), floats(&[1, 300_000], &[SCORES[0]]));
-            answer.outputs.insert("detection_boxes".to_owned(), floats(&[1, 300_000, 4], &[0.5]));
-            answer.outputs.insert("detection_classes".to_owned(), floats(&[1, 300_000], &[17.0]));
+            let mut answer = cat_and_dog();
+            answer.outputs.insert("padding".to_owned(), floats(&[1, 120_000], &[0.5]));
             Ok(answer)
         });
     });
-    problem(spotter.post("/v1/detect").body(photo("chelsea.png")), 503, "OVERLOADED").await;
+    let _first = predict(&["padding"]).await.unwrap();
+    assert_eq!(predict(&["padding"]).await.unwrap_err().code(), Code::Overloaded);
+}
+
+/// Through the whole service: it is a problem of ours, and not held against the host.
+#[tokio::test]
+async fn an_answer_that_there_is_no_room_for_puts_no_host_out() {
+    let host = ScriptedServing::start(Script::answering(response_with_score(SCORES[0]))).await;
+    let room = ["--serving-max-answer-bytes-in-flight", "2000", "--max-side", "128"];
+    let spotter = Spotter::start(&[&["--serving", &host.url()], &room[..]].concat()).await;
+    until_used(&spotter, SCORES[0]).await;
+    // Small answers need none.
+    spotter.detect("/v1/detect?tiles=4", photo("chelsea.png")).await;
+    host.change(|script| script.predict = Arc::new(|_| Ok(response_with_boxes(SCORES[0], 20_000))));
+    for _ in 0..5 {
+        // Several views of one photo, of which the first takes all the room that there is.
+        let body = problem(spotter.post("/v1/detect?tiles=4").body(photo("chelsea.png")), 503, "OVERLOADED").await;
+        assert_eq!(body["max_bytes_in_flight"], 2000);
+    }
+    assert_eq!(hosts_up(&spotter).await, 1);
+    host.change(|script| script.predict = Arc::new(|_| Ok(response_with_score(SCORES[0]))));
+    assert_eq!(ask(&spotter).await, (200, SCORES[0].to_string()));
+}
+
+/// One message is what a call is answered with; tonic would read on for as long as there is more.
+#[tokio::test]
+async fn a_host_that_answers_without_end_is_stopped() {
+    let host = ScriptedServing::start(Script::answering(response_with_score(SCORES[0]))).await;
+    let spotter = Spotter::start(&["--serving", &host.url(), "--serving-max-answer-bytes", "100000"]).await;
+    until_used(&spotter, SCORES[0]).await;
+    host.change(|script| script.goes_on = true);
+    let body = problem(spotter.post("/v1/detect").body(photo("chelsea.png")), 502, "MODEL_CONTRACT").await;
+    assert!(body["detail"].as_str().unwrap().contains("--serving-max-answer-bytes"), "{body}");
 }
 
 #[tokio::test]

@@ -141,20 +141,29 @@ async fn each_photo_of_a_batch_has_its_own_result_or_failure() {
     assert_eq!(status.code(), Code::InvalidArgument);
 }
 
-/// One photo after the other, of which the third has no time left; the files of crops are so long that a core writes the answer.
+/// One photo after the other, of which the third is never answered; the files of crops are so long that a core writes the answer.
 #[tokio::test]
 async fn photos_of_a_batch_that_were_answered_in_time_are_not_lost_to_one_that_was_not() {
     let serving = ScriptedServing::start(Script::image_tensor()).await;
-    let time = ["--max-in-flight", "2", "--request-timeout-ms", "3000", "--labels", "coco"];
+    let time = ["--max-in-flight", "2", "--request-timeout-ms", "5000", "--labels", "coco"];
     let spotter = Spotter::start(&[&["--serving", &serving.url()], &time[..]].concat()).await;
     until_ready(&reqwest::Client::new(), &spotter.url("/readyz")).await;
-    serving.change(|script| script.delay = Duration::from_millis(1200));
+    serving.change(|script| script.hang = true);
+    let before = serving.received(|received| received.predicts.len());
     let request = v1::DetectBatchRequest {
         images: vec![photo("chelsea.png"); 3],
         options: Some(v1::DetectOptions { crops: v1::CropFormat::Png.into(), ..Default::default() }),
         ..Default::default()
     };
-    let answer = client(&spotter).await.detect_batch(request).await.unwrap().into_inner();
+    let two_of_three = async {
+        for photo in 1..=2 {
+            serving.until(|received| received.predicts.len() == before + photo).await;
+            serving.release();
+        }
+    };
+    let mut client = client(&spotter).await;
+    let (answer, ()) = tokio::join!(client.detect_batch(request), two_of_three);
+    let answer = answer.unwrap().into_inner();
     assert!(answer.encoded_len() > 64 << 10);
     let told = answer.results.into_iter().map(|result| match result.outcome.unwrap() {
         Outcome::Response(response) => labels(&response)[0].to_owned(),

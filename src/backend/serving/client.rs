@@ -24,7 +24,7 @@ use super::proto::tensorflow::serving::{
 use super::replica::OneHost;
 use super::status::Blame;
 use super::{answer, status, tls, wire};
-use crate::arriving::Arriving;
+use crate::backend::room::{AnswerRoom, ModelAnswers};
 use crate::backend::{Backend, Call, Predict, Prediction, Replica, Target};
 use crate::background::Background;
 use crate::deadline::Deadline;
@@ -62,7 +62,7 @@ pub struct Serving {
     settings: Settings,
     workers: Workers,
     /// Room for what hosts answer.
-    answers: Arriving,
+    answers: ModelAnswers,
     /// The only host to ask, where it is to be one.
     only: Option<Arc<Host>>,
 }
@@ -112,7 +112,7 @@ impl Serving {
     pub fn new(
         settings: Settings,
         workers: Workers,
-        answers: Arriving,
+        answers: ModelAnswers,
         series: &Hosts,
         background: &Background,
     ) -> Result<Self, tls::Error> {
@@ -337,7 +337,8 @@ impl Serving {
             pool: Arc::clone(&self.pool),
             settings: self.settings.clone(),
             workers: self.workers.clone(),
-            answers: self.answers.clone(),
+            // The blank pictures of its warm-up are not to be refused for the photos of others.
+            answers: ModelAnswers::new(self.settings.max_answer_bytes as u64),
             only: Some(Arc::clone(host)),
         }
     }
@@ -347,46 +348,43 @@ impl Serving {
         if self.only.is_some() { Naming::Literal } else { Naming::Standing }
     }
 
-    /// What is in an answer; on a core where it is long. Beside the photos in work: it takes milliseconds, and the host would be
-    /// thought to be silent for as long as it waited.
+    /// What is in an answer; on a core where it is long. Beside the photos in work: it takes milliseconds.
     ///
     /// # Errors
-    /// Where it is no answer at all, as tonic would say it; within, what is wrong with one.
+    /// Where it is no answer at all, as tonic would say it, or there is no room for its numbers; within, what is wrong with one.
     async fn read(
         &self,
-        arrived: Arrived,
+        Arrived { message, room }: Arrived,
         wanted: Arc<[String]>,
         deadline: Deadline,
     ) -> Result<Result<Prediction, Fault>, Status> {
-        let Arrived { message, room } = arrived;
         let max_bytes = self.settings.max_answer_bytes;
         let decode = |message| PredictResponse::decode(message).map_err(|error| Status::internal(error.to_string()));
+        let take = move |answer, mut room: AnswerRoom| {
+            let read = answer::prediction(answer, &wanted, max_bytes);
+            let Ok(mut prediction) = read else { return Ok(read) };
+            let numbers: usize = prediction.outputs.iter().map(|(_, tensor)| tensor.len()).sum();
+            room.resize(numbers * size_of::<f32>()).map_err(status::no_room)?;
+            prediction.room = Some(room);
+            Ok(Ok(prediction))
+        };
         let mut short = None;
         if message.len() <= SHORT_ANSWER {
             // A few bytes may stand for numbers without end.
-            short = Some(decode(message.clone())?).filter(|answer| answer::elements(answer) <= SHORT_ANSWER / 4);
+            let answer = decode(message.clone())?;
+            short = (answer::elements(&answer) <= SHORT_ANSWER / size_of::<f32>()).then_some(answer);
         }
         let read = if let Some(answer) = short {
-            Ok(Ok(answer::prediction(answer, &wanted, max_bytes)))
+            Ok(take(answer, room))
         } else {
-            let read = move || Ok(decode(message).map(|answer| answer::prediction(answer, &wanted, max_bytes)));
-            self.workers.run_ahead(deadline, read).await
+            // The room goes along: whoever leaves meanwhile does not stop the job.
+            let job = move || Ok(decode(message).and_then(|answer| take(answer, room)));
+            self.workers.run_ahead(deadline, job).await
         };
-        // The numbers take the room of the message, which is gone.
-        drop(room);
-        Ok(match read {
-            Ok(answer) => answer?.map_err(|what| self.broken(&what)).and_then(|prediction| self.counted(prediction)),
-            Err(fault) => Err(fault),
-        })
-    }
-
-    /// A prediction with the room that its numbers take.
-    fn counted(&self, mut prediction: Prediction) -> Result<Prediction, Fault> {
-        let mut room = self.answers.begin();
-        let numbers: usize = prediction.outputs.iter().map(|(_, tensor)| tensor.len()).sum();
-        room.take(numbers * size_of::<f32>())?;
-        prediction.room = Some(room);
-        Ok(prediction)
+        match read {
+            Ok(read) => Ok(read?.map_err(|what| self.broken(&what))),
+            Err(fault) => Ok(Err(fault)),
+        }
     }
 
     /// An answer that no TensorFlow Serving gives.
@@ -456,13 +454,10 @@ impl Backend for Serving {
             let wanted = Arc::clone(&wanted);
             async move {
                 let (max_bytes, room) = (self.settings.max_answer_bytes, self.answers.begin());
-                let answer = predict::call(channel, request, max_bytes, room).await?.into_inner();
+                let arrived = predict::call(channel, request, max_bytes, room).await?;
                 // However long a core is waited for to look into it.
                 host.answered();
-                match answer {
-                    Ok(arrived) => self.read(arrived, wanted, call.deadline).await.map(Response::new),
-                    Err(full) => Ok(Response::new(Err(full))),
-                }
+                self.read(arrived, wanted, call.deadline).await.map(Response::new)
             }
         };
         self.ask(&target, self.naming(), Shows::Work, call, message, send).await?

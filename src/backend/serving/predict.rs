@@ -19,12 +19,12 @@ use tonic::body::Body;
 use tonic::client::{Grpc, GrpcService};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Status};
 
 use super::proto::tensorflow::TensorProto;
 use super::proto::tensorflow::serving::PredictRequest;
-use crate::arriving::Room;
-use crate::fault::Fault;
+use super::status;
+use crate::backend::room::AnswerRoom;
 use crate::grpc_frame::{PREFIX_BYTES, prefix};
 
 /// Keys of fields that hold bytes or messages: eight times the number, and two.
@@ -90,40 +90,41 @@ fn delimit(message: &mut Vec<u8>, key: u8, length: usize) {
 /// An answer's message as it came, with the room that it takes among the answers.
 pub(super) struct Arrived {
     pub(super) message: Bytes,
-    pub(super) room: Room,
+    pub(super) room: AnswerRoom,
 }
 
-/// Sends a message, and reads the answer into this room.
+/// Sends a message, and reads the answer, of up to so many bytes, into this room.
 ///
 /// # Errors
-/// The status of the call. Within, `OVERLOADED` where there is no room for the answer, which is nobody's fault at the host.
+/// The status of the call, or [`status::no_room`].
 pub(super) async fn call(
     channel: Channel,
     request: Request<Framed>,
     max_answer: usize,
-    room: Room,
-) -> Result<Response<Result<Arrived, Fault>>, Status> {
+    room: AnswerRoom,
+) -> Result<Arrived, Status> {
     let (metadata, extensions, framed) = request.into_parts();
-    let filling = Arc::new(Mutex::new(Filling { room, full: None }));
-    let sending = Sending { channel, framed: Some(framed), filling: Arc::clone(&filling) };
+    let filling = Arc::new(Mutex::new(Filling { room, bytes: 0, refused: None }));
+    let sending = Sending { channel, framed: Some(framed), max_answer, filling: Arc::clone(&filling) };
     let mut client = Grpc::new(sending).max_decoding_message_size(max_answer);
     client.ready().await.map_err(|error| Status::from_error(error.into()))?;
     let path = PathAndQuery::from_static("/tensorflow.serving.PredictionService/Predict");
     let answer = client.unary(Request::from_parts(metadata, extensions, ()), path, Raw).await;
     drop(client);
     let filling = Arc::into_inner(filling).map(|filling| filling.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let Filling { room, full } = filling.expect("whoever filled it is done");
-    match full {
-        Some(fault) => Ok(Response::new(Err(fault))),
-        None => answer.map(|answer| answer.map(|message| Ok(Arrived { message, room }))),
+    let Filling { room, refused, .. } = filling.expect("whoever filled it is done");
+    match refused {
+        Some(refused) => Err(refused),
+        None => answer.map(|answer| Arrived { message: answer.into_inner(), room }),
     }
 }
 
 /// What has come of an answer.
 struct Filling {
-    room: Room,
+    room: AnswerRoom,
+    bytes: usize,
     /// Why no more of it is read.
-    full: Option<Fault>,
+    refused: Option<Status>,
 }
 
 /// A channel that sends this message for that which tonic would write, and counts what is answered.
@@ -131,6 +132,7 @@ struct Sending {
     channel: Channel,
     /// Until it is sent, once.
     framed: Option<Framed>,
+    max_answer: usize,
     filling: Arc<Mutex<Filling>>,
 }
 
@@ -145,16 +147,28 @@ impl tower::Service<http::Request<Body>> for Sending {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let framed = self.framed.take().expect("it is made for one call");
-        let filling = Arc::clone(&self.filling);
+        let (most, filling) = (PREFIX_BYTES + self.max_answer, Arc::clone(&self.filling));
         let answer = GrpcService::call(&mut self.channel, request.map(|_| framed.into_body()));
-        Box::pin(async move { Ok(answer.await?.map(|body| Body::new(Counted { body, filling }))) })
+        Box::pin(async move { Ok(answer.await?.map(|body| Body::new(Counted { body, most, filling }))) })
     }
 }
 
-/// The body of an answer, of which no more is read than there is room for.
+/// The body of an answer, of which no more is read than one message may have and there is room for.
 struct Counted {
     body: Body,
+    most: usize,
     filling: Arc<Mutex<Filling>>,
+}
+
+impl Filling {
+    fn take(&mut self, piece: usize, most: usize) -> Result<(), Status> {
+        self.bytes += piece;
+        if self.bytes > most {
+            // One message too long is found by tonic, in its prefix. These are several.
+            return Err(Status::out_of_range("message length too large: there is more than one"));
+        }
+        self.room.resize(self.bytes).map_err(status::no_room)
+    }
 }
 
 impl http_body::Body for Counted {
@@ -167,9 +181,9 @@ impl http_body::Body for Counted {
             && let Some(piece) = frame.data_ref()
         {
             let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(fault) = filling.room.take(piece.len()) {
-                filling.full = Some(fault);
-                return Poll::Ready(Some(Err(Status::cancelled("there is no room for the answer"))));
+            if let Err(refused) = filling.take(piece.len(), self.most) {
+                filling.refused = Some(refused);
+                return Poll::Ready(Some(Err(Status::cancelled("no more of the answer is read"))));
             }
         }
         Poll::Ready(frame)

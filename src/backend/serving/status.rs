@@ -5,11 +5,13 @@
 //! TensorFlow Serving's behaviour. Its own words go to the log and never to the client: they carry node names.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::{Code as Grpc, Status};
 
 use crate::backend::Target;
+use crate::backend::room::NoRoom;
 use crate::fault::{Code, Fault};
 use crate::model::version::VersionChoice;
 
@@ -18,8 +20,26 @@ const RETRY_UNAVAILABLE: Duration = Duration::from_secs(2);
 /// A batch queue empties in less.
 const RETRY_OVERLOADED: Duration = Duration::from_secs(1);
 
+/// A call whose answer there is no room for.
+pub(super) fn no_room(no_room: NoRoom) -> Status {
+    let mut status = Status::resource_exhausted("there is no room for the answer");
+    status.set_source(Arc::new(no_room));
+    status
+}
+
+fn as_no_room(status: &Status) -> Option<&NoRoom> {
+    status.source()?.downcast_ref()
+}
+
 /// Turns a status into the failure that the client sees.
 pub(super) fn fault(status: Status, target: &Target) -> Fault {
+    if let Some(NoRoom { max_bytes }) = as_no_room(&status) {
+        let detail = format!(
+            "The answers of model servers that are being worked on take the {max_bytes} bytes that this service keeps for them. Try again, or ask for fewer tiles or masks at once."
+        );
+        let fault = Fault::new(Code::Overloaded, detail).with("max_bytes_in_flight", *max_bytes);
+        return fault.retry_after(RETRY_OVERLOADED);
+    }
     let Target { model, version } = target;
     let text = status.message();
     let (code, detail) = match status.code() {
@@ -89,6 +109,7 @@ pub(super) enum Blame {
 pub(super) fn blame(status: &Status, target: &Target) -> Blame {
     let text = status.message();
     match status.code() {
+        _ if as_no_room(status).is_some() => Blame::Nobody,
         Grpc::InvalidArgument | Grpc::NotFound if names_version(text, &target.version) => Blame::Lacking,
         Grpc::NotFound => Blame::Lacking,
         Grpc::Unavailable if says_batcher_is_full(text) => Blame::Busy,

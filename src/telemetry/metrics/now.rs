@@ -24,6 +24,10 @@ pub struct Now {
     pub answer_bytes: u64,
     /// As many as there may be.
     pub max_answer_bytes: u64,
+    /// Bytes of what model servers have answered and is not interpreted yet.
+    pub model_answer_bytes: u64,
+    /// As many as there may be.
+    pub max_model_answer_bytes: u64,
 }
 
 /// How busy a model is.
@@ -74,6 +78,10 @@ impl Now {
         one("upload_bytes_in_flight_limit", "Bytes that all uploads may have at once", self.max_upload_bytes);
         one("answer_bytes_in_flight", "Bytes of the large answers that clients have not read yet", self.answer_bytes);
         one("answer_bytes_in_flight_limit", "Bytes that all large answers may have at once", self.max_answer_bytes);
+        let help = "Bytes of what model servers have answered and is not interpreted yet, beyond 64 KiB each";
+        one("model_answer_bytes_in_flight", help, self.model_answer_bytes);
+        let help = "Bytes that all answers of model servers may have at once";
+        one("model_answer_bytes_in_flight_limit", help, self.max_model_answer_bytes);
         registry
     }
 }

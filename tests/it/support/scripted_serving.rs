@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use http_body_util::{BodyExt, Full};
 use prost::Message;
 use spotter::backend::serving::proto::tensorflow::serving::model_service_server::{ModelService, ModelServiceServer};
@@ -63,6 +64,8 @@ pub struct Script {
     pub hang: bool,
     /// Whether every answer is a frame of gRPC with a message in it that is none.
     pub garbled: bool,
+    /// Whether every answer is followed by others without end.
+    pub goes_on: bool,
 }
 
 /// What was received.
@@ -142,7 +145,12 @@ impl ScriptedServing {
         let limit = usize::MAX;
         let script = Arc::clone(&inner);
         let garble = move |answer: http::Response<Body>| {
-            if script.script.lock().unwrap().garbled { answer.map(|_| garbage()) } else { answer }
+            let Script { garbled, goes_on, .. } = *script.script.lock().unwrap();
+            match (garbled, goes_on) {
+                (true, _) => answer.map(|_| garbage()),
+                (_, true) => answer.map(endless),
+                (false, false) => answer,
+            }
         };
         let server = server
             .layer(MapResponseLayer::new(garble))
@@ -223,6 +231,15 @@ fn garbage() -> Body {
     let ok = http::HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
     let message = Full::new(Bytes::from_static(&[0, 0, 0, 0, 3, 0, 0, 0]));
     Body::new(message.with_trailers(std::future::ready(Some(Ok(ok)))))
+}
+
+/// The message, and an empty one after the other behind it.
+fn endless(answer: Body) -> Body {
+    let messages =
+        futures::stream::repeat_with(|| Ok::<_, Status>(http_body::Frame::data(Bytes::from_static(&[0; 5000]))));
+    let answer = http_body_util::BodyStream::new(answer);
+    let first = answer.take_while(|frame| std::future::ready(frame.as_ref().is_ok_and(http_body::Frame::is_data)));
+    Body::new(http_body_util::StreamBody::new(first.chain(messages)))
 }
 
 fn answered(version: i64) -> ModelSpec {
@@ -342,6 +359,7 @@ impl Script {
             delay: Duration::ZERO,
             hang: false,
             garbled: false,
+            goes_on: false,
         }
     }
 
@@ -362,7 +380,7 @@ impl Script {
     }
 }
 
-fn info(dtype: DataType, axes: &[i64]) -> TensorInfo {
+pub fn info(dtype: DataType, axes: &[i64]) -> TensorInfo {
     TensorInfo { name: "tensor:0".to_owned(), dtype: dtype.into(), tensor_shape: Some(shape(axes)) }
 }
 
