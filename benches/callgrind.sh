@@ -12,13 +12,13 @@ command -v valgrind >/dev/null || {
     exit 1
 }
 
-# Only what the step itself does is counted. A JPEG is decoded on a thread of its own, and callgrind turns counting on for each thread
-# by itself.
+# Only what the step itself does is counted. A JPEG is decoded on a thread of its own, for which callgrind turns counting on by itself;
+# that which waits for it is left out, because it waits in another way each time.
 count() {
-    local report toggles=('--toggle-collect=*counted_by_callgrind*')
-    [[ $1 != decode/* ]] || toggles+=('--toggle-collect=*jpeg_decoder*decode_internal*')
+    local report counted='*counted_by_callgrind*'
+    [[ $1 != decode/* ]] || counted='*jpeg_decoder*decode_internal*'
     report=$(RAYON_NUM_THREADS=1 valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \
-        "${toggles[@]}" "$program" "$1" 1 2>&1) || {
+        --toggle-collect="$counted" "$program" "$1" 1 2>&1) || {
         printf '%s\n' "$report" >&2
         exit 1
     }
