@@ -12,7 +12,7 @@ command -v valgrind >/dev/null || {
     exit 1
 }
 
-# Only what the step itself does is counted. A JPEG is decoded on a thread of its own, for which callgrind turns counting on by itself;
+# Only what the step itself does is counted; of decode/* jpeg-decoder's share, to one percent. A JPEG is decoded on a thread of its own, for which callgrind turns counting on by itself;
 # that which waits for it is left out, because it waits in another way each time.
 count() {
     local report counted='*counted_by_callgrind*'

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// So much of each answer takes no room: a hundred boxes are some kilobytes, and there are no more answers than photos in flight.
+/// So much of each answer takes no room: a hundred boxes are some kilobytes, and there are no more answers than photos in flight have
+/// views.
 const FREE: usize = 64 << 10;
 
 /// The room for all answers; clones share it.

@@ -1,6 +1,7 @@
 //! TensorFlow Serving over gRPC. `tonic` and `prost` types stay inside this folder.
 
 mod address;
+mod bounded;
 mod client;
 mod connector;
 mod host;

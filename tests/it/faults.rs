@@ -526,7 +526,7 @@ async fn what_model_servers_answer_is_bounded_by_its_bytes_together() {
     drop(first);
     for _ in 0..5 {
         // What nobody has asked for takes its room only until it has been read.
-        predict(&["detection_scores"]).await.unwrap();
+        let _kept = predict(&["detection_scores"]).await.unwrap();
         assert_eq!(answers.bytes().0, 0);
     }
     // Of a few bytes that stand for many numbers, the numbers count.
@@ -557,19 +557,29 @@ async fn an_answer_that_there_is_no_room_for_puts_no_host_out() {
         assert_eq!(body["max_bytes_in_flight"], 2000);
     }
     assert_eq!(hosts_up(&spotter).await, 1);
+    let metrics = spotter.get("/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.lines().any(|line| line.contains("outcome=\"no_room\"")), "{metrics}");
     host.change(|script| script.predict = Arc::new(|_| Ok(response_with_score(SCORES[0]))));
     assert_eq!(ask(&spotter).await, (200, SCORES[0].to_string()));
 }
 
-/// One message is what a call is answered with; tonic would read on for as long as there is more.
+/// One message is what a call is answered with; tonic would read on for as long as there is more. Whatever is asked, of any method.
 #[tokio::test]
 async fn a_host_that_answers_without_end_is_stopped() {
-    let host = ScriptedServing::start(Script::answering(response_with_score(SCORES[0]))).await;
-    let spotter = Spotter::start(&["--serving", &host.url(), "--serving-max-answer-bytes", "100000"]).await;
+    let hosts = Hosts::start(3).await;
+    let spotter = hosts.spotter(&["--serving-max-answer-bytes", "100000"]).await;
+    hosts.serving[0].change(|script| script.goes_on = true);
+    let seen = load(&spotter, 6, 10).await;
+    assert!(all_answered(&seen), "{seen:?}");
+    hosts.serving[0].change(|script| script.goes_on = false);
     until_used(&spotter, SCORES[0]).await;
-    host.change(|script| script.goes_on = true);
-    let body = problem(spotter.post("/v1/detect").body(photo("chelsea.png")), 502, "MODEL_CONTRACT").await;
-    assert!(body["detail"].as_str().unwrap().contains("--serving-max-answer-bytes"), "{body}");
+
+    let alone = Hosts::start(1).await;
+    let spotter = alone.spotter(&["--serving-max-answer-bytes", "100000", "--request-timeout-ms", "600000"]).await;
+    alone.serving[0].change(|script| script.goes_on = true);
+    let asking = tokio::time::timeout(Duration::from_secs(60), ask(&spotter));
+    let (status, code) = asking.await.expect("nobody reads on until the deadline");
+    assert!([502, 503].contains(&status), "{status} {code}");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
+use super::bounded::Bounded;
 use super::host::{Host, Lease, SIGN_PATIENCE};
 use super::pool::{Pool, Route, Settings};
 use super::predict::{self, Arrived, Framed};
@@ -38,6 +39,9 @@ use crate::workers::Workers;
 /// Bytes of an answer up to which it is read where it comes: a hundred boxes are some kilobytes. More takes as long as the way to a
 /// core and back, or longer.
 const SHORT_ANSWER: usize = 64 << 10;
+
+/// Bytes of the states of a model's versions: what tonic takes by itself.
+pub(super) const MAX_STATUS: usize = 4 << 20;
 
 /// What a call is counted as that was given up at a host that says nothing.
 const SILENT: &str = "silent";
@@ -119,8 +123,9 @@ impl Serving {
         Ok(Self { pool: Arc::new(Pool::new(&settings, series, background)?), settings, workers, answers, only: None })
     }
 
-    fn prediction(&self, channel: Channel) -> PredictionServiceClient<Channel> {
-        PredictionServiceClient::new(channel).max_decoding_message_size(self.settings.max_answer_bytes)
+    fn prediction(&self, channel: Channel) -> PredictionServiceClient<Bounded> {
+        let most = self.settings.max_answer_bytes;
+        PredictionServiceClient::new(Bounded::new(channel, most)).max_decoding_message_size(most)
     }
 
     /// Asks one host after the other until one can answer, within the deadline. All calls here only read, so a call that
@@ -197,7 +202,7 @@ impl Serving {
             };
             let outcome = match &answer {
                 Ok(Ok((_, Ok(_)))) => status::outcome(tonic::Code::Ok),
-                Ok(Ok((_, Err(refusal)))) => status::outcome(refusal.code()),
+                Ok(Ok((_, Err(refusal)))) => status::outcome_of(refusal),
                 Ok(Err(Doubt::Silent)) => SILENT,
                 Ok(Err(Doubt::Stuck)) => STUCK,
                 Err(_) => status::outcome(tonic::Code::DeadlineExceeded),
@@ -264,6 +269,10 @@ impl Serving {
             let host = Arc::clone(lease.host());
             drop((asking, lease, span));
             let is_disputed = blame == Blame::Either && suspect.replace(host).is_some();
+            if blame == Blame::Ours {
+                // One that is late may be what has the room.
+                break;
+            }
             if is_disputed || blame == Blame::Nobody {
                 // Whoever has not answered yet would say the same.
                 late.clear();
@@ -410,8 +419,9 @@ impl Backend for Serving {
     async fn versions(&self, model: &str, call: &Call) -> Result<Vec<VersionStatus>, Fault> {
         let target = Target { model: model.to_owned(), version: VersionChoice::Latest };
         let request = |version: &_| GetModelStatusRequest { model_spec: Some(spec(&target.model, version, "")) };
-        let send =
-            |channel, request, _| async move { ModelServiceClient::new(channel).get_model_status(request).await };
+        let send = |channel, request, _| async move {
+            ModelServiceClient::new(Bounded::new(channel, MAX_STATUS)).get_model_status(request).await
+        };
         let answer = self.ask(&target, Naming::Literal, Shows::Life, call, request, send).await?;
         Ok(answer::versions(&answer))
     }

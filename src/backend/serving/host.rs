@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Request;
 use tonic::transport::Channel;
 
+use super::bounded::Bounded;
+use super::client::MAX_STATUS;
 use super::connector::{Connector, Place};
 use super::proto::tensorflow::serving::GetModelStatusRequest;
 use super::proto::tensorflow::serving::model_service_client::ModelServiceClient;
@@ -217,6 +219,7 @@ impl Host {
                 self.health().heard = Instant::now();
                 self.failed();
             }
+            Blame::Ours => self.worked(),
             Blame::Busy | Blame::Lacking | Blame::Either | Blame::Nobody => {
                 self.health().heard = Instant::now();
             }
@@ -267,7 +270,7 @@ impl Host {
     /// Any answer at all is a sign of life, to a question that no model is needed for; without one, why the host is out. On a
     /// connection of its own: the others may be stuck.
     async fn gives_sign_of_life(&self) -> Result<(), Reason> {
-        let mut client = ModelServiceClient::new(self.connector.channel(&self.place));
+        let mut client = ModelServiceClient::new(Bounded::new(self.connector.channel(&self.place), MAX_STATUS));
         let mut question = Request::new(GetModelStatusRequest { model_spec: None });
         question.set_timeout(SIGN_PATIENCE);
         match timeout(SIGN_PATIENCE, client.get_model_status(question)).await {

@@ -237,7 +237,7 @@ impl Route<'_> {
     /// connection broke or it failed, after a short pause: behind one address there may be many.
     pub(super) async fn next(&mut self, blame: Blame) -> Option<Lease> {
         match blame {
-            Blame::Nobody => return None,
+            Blame::Nobody | Blame::Ours => return None,
             Blame::Unreachable => self.pool.stale.notify_one(),
             Blame::Failing | Blame::Busy | Blame::Lacking | Blame::Either => {}
         }

@@ -164,8 +164,8 @@ impl Filling {
     fn take(&mut self, piece: usize, most: usize) -> Result<(), Status> {
         self.bytes += piece;
         if self.bytes > most {
-            // One message too long is found by tonic, in its prefix. These are several.
-            return Err(Status::out_of_range("message length too large: there is more than one"));
+            // One message that is too long is found by tonic, in its prefix. These are several.
+            return Err(status::undecodable("there is more than one"));
         }
         self.room.resize(self.bytes).map_err(status::no_room)
     }

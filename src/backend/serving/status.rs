@@ -20,6 +20,11 @@ const RETRY_UNAVAILABLE: Duration = Duration::from_secs(2);
 /// A batch queue empties in less.
 const RETRY_OVERLOADED: Duration = Duration::from_secs(1);
 
+/// An answer that is none, said as tonic says it.
+pub(super) fn undecodable(why: &str) -> Status {
+    Status::internal(format!("{UNDECODABLE}: {why}"))
+}
+
 /// A call whose answer there is no room for.
 pub(super) fn no_room(no_room: NoRoom) -> Status {
     let mut status = Status::resource_exhausted("there is no room for the answer");
@@ -102,6 +107,8 @@ pub(super) enum Blame {
     Either,
     /// Not about the host: any other would say the same.
     Nobody,
+    /// Not about the host, which has done its work: there is no room for its answer here.
+    Ours,
 }
 
 /// Whose fault a status is that does not say that time ran out ([`is_late`]). A transport's error has a source; what a server
@@ -109,7 +116,7 @@ pub(super) enum Blame {
 pub(super) fn blame(status: &Status, target: &Target) -> Blame {
     let text = status.message();
     match status.code() {
-        _ if as_no_room(status).is_some() => Blame::Nobody,
+        _ if as_no_room(status).is_some() => Blame::Ours,
         Grpc::InvalidArgument | Grpc::NotFound if names_version(text, &target.version) => Blame::Lacking,
         Grpc::NotFound => Blame::Lacking,
         Grpc::Unavailable if says_batcher_is_full(text) => Blame::Busy,
@@ -143,6 +150,11 @@ pub(super) fn is_late(status: &Status) -> bool {
         Grpc::Unavailable => status.message() == "upstream request timeout",
         _ => false,
     }
+}
+
+/// How a refused call is counted in the metrics.
+pub(super) fn outcome_of(refusal: &Status) -> &'static str {
+    if as_no_room(refusal).is_some() { "no_room" } else { outcome(refusal.code()) }
 }
 
 /// The code in a word, for the metrics.
